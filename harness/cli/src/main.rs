@@ -1,0 +1,3 @@
+//! The plimsoll executable.
+
+fn main() {}

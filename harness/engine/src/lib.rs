@@ -1,0 +1,1 @@
+//! Plan, preflight, run, judge, events.

@@ -1,0 +1,1 @@
+//! Generated OCI images and the in-process registry that serves them.

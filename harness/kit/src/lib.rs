@@ -1,0 +1,1 @@
+//! Everything that a case may touch.

@@ -1,0 +1,1 @@
+//! The words of Plimsoll as types: requirements, cases, outcomes, events, runs.

@@ -1,0 +1,3 @@
+//! The guest: reports facts from inside a container.
+
+fn main() {}

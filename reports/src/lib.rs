@@ -1,0 +1,1 @@
+//! Every report, rendered from a run file.

@@ -1,0 +1,1 @@
+//! Fault-injecting OCI runtime wrapper and CRI proxy.

@@ -1,0 +1,1 @@
+//! The container runtime interface v1.

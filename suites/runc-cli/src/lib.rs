@@ -1,0 +1,1 @@
+//! The de-facto command line of OCI runtimes.

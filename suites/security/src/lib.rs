@@ -1,0 +1,1 @@
+//! Protections whose absence was a CVE; detection only.
