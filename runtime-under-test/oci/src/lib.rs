@@ -1,1 +1,4 @@
 //! The reference OCI runtime.
+
+pub mod cgroup;
+pub mod seccomp;
