@@ -54,10 +54,6 @@ impl Writer {
         self.0.extend_from_slice(&value.to_ne_bytes());
         self
     }
-    pub fn u64(mut self, value: u64) -> Self {
-        self.0.extend_from_slice(&value.to_ne_bytes());
-        self
-    }
     pub fn bytes(mut self, value: &[u8]) -> Self {
         self.0.extend_from_slice(value);
         self

@@ -10,7 +10,6 @@
 #![no_main]
 // All steps have one signature, also those that cannot fail.
 #![allow(clippy::unnecessary_wraps)]
-#![allow(dead_code)] // TEMP
 
 extern crate alloc;
 // A profile that unwinds needs std's personality routine; `--profile probe` aborts and links none of std.

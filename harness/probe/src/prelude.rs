@@ -3,6 +3,7 @@ pub use crate::bytes::{Reader, text};
 pub use crate::fail::{Answer, Context, Fail};
 pub use crate::script::Cx;
 pub use crate::step::Step;
+pub use crate::sys::Arg;
 pub(crate) use crate::sys::{self, sc};
 pub use alloc::borrow::ToOwned;
 pub use alloc::ffi::CString;

@@ -93,6 +93,11 @@ impl Script {
         cx.done();
         0
     }
+
+    /// In a forked child: answers all steps and ends the process.
+    pub fn become_child(mut self) -> ! {
+        process::exit(self.run())
+    }
 }
 
 /// What a running step may do besides giving its answer.
@@ -186,11 +191,6 @@ impl Cx<'_> {
         let nonce = Value::from(format!("{own}.{child}"));
         Script::new(value.clone(), &nonce, Some(&self.script.out))
             .map_err(|e| Fail::script(format_args!("`{key}`: {e}")))
-    }
-
-    /// In a forked child: runs the nested script and ends the process.
-    pub fn become_child(mut script: Script) -> ! {
-        process::exit(script.run())
     }
 }
 

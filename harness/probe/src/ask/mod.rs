@@ -1,11 +1,15 @@
 //! Questions: steps that report facts.
+mod calls;
 mod descriptors;
+mod exec;
 mod files;
 mod identity;
 mod limits;
 mod mounts;
+mod net;
 mod system;
 
+pub use descriptors::read_stream;
 pub use files::data;
 
 use crate::steps::{Bound::Alarm, Bound::Own, List};
@@ -77,4 +81,8 @@ pub const STEPS: List = &[
     ("stdio_tty", Alarm, descriptors::stdio_tty),
     ("winsize", Alarm, descriptors::winsize),
     ("stdin", Own, descriptors::stdin),
+    ("exec", Own, exec::exec),
+    ("syscall", Alarm, calls::syscall),
+    ("interfaces", Alarm, net::interfaces),
+    ("routes", Alarm, net::routes),
 ];

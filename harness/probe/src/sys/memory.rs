@@ -38,6 +38,11 @@ impl Mapping {
         }
     }
 
+    /// Keeps it until the process ends.
+    pub fn leak(self) {
+        core::mem::forget(self);
+    }
+
     /// mlock(2) on all of it.
     pub fn lock(&self) -> Result<(), i32> {
         sc!(SYS_mlock, self.address as usize, self.length).map(|_| ())

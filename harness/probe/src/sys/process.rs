@@ -68,6 +68,14 @@ pub fn reap(pid: i32) -> Result<Option<Ended>, i32> {
     }
 }
 
+/// Whether the child has ended; it is not reaped.
+pub fn is_zombie(pid: i32) -> Result<bool, i32> {
+    let mut info = [0; 128];
+    sc!(SYS_waitid, libc::P_PID, pid, &mut info, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT, 0)?;
+    // si_pid stays 0 when there is nothing to report.
+    Ok(Reader(&info).i32(16) == pid)
+}
+
 /// Waits for the child until the deadline.
 pub fn wait_for(pid: i32, deadline: Deadline) -> Result<Option<Ended>, i32> {
     let mut pause = 200_000;
