@@ -4,7 +4,20 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
+
+mod arch;
+mod asm;
+mod filter;
+mod listener;
+mod profile;
+mod sys;
+mod table;
+#[cfg(test)]
+mod tests;
+
+/// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV`, which the kernel takes only together with a listener.
+const WAIT_KILLABLE_RECV: u64 = 1 << 5;
 
 /// Why a seccomp profile cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -46,26 +59,40 @@ pub struct Program {
 
 /// Compiles the `linux.seccomp` object of a `config.json` for the machine this program was built for.
 ///
+/// Names of calls that no kernel has are left out, as profiles list calls of many kernels. Listed architectures that
+/// this machine's kernel cannot be called as are checked and need no instructions. The machine's own architecture
+/// always counts as listed. `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV` has effect only where a rule notifies an agent.
+///
 /// # Errors
 /// [`Error::Invalid`] names the first field that breaks the spec.
 pub fn compile(cfg: &Value) -> Result<Program, Error> {
-    let _ = cfg;
-    Err(Error::Invalid { field: String::new(), why: "not built yet".into() })
+    let profile = profile::Profile::parse(cfg)?;
+    let filter = filter::compile(&profile, arch::native())?;
+    let notify = profile.notifies();
+    let flags = if notify { profile.flags } else { profile.flags & !WAIT_KILLABLE_RECV };
+    let (listener_path, listener_metadata) = (profile.listener_path, profile.listener_metadata);
+    Ok(Program { filter, flags, notify, listener_path, listener_metadata })
 }
 
 /// Installs the filter on the calling thread. Allocates nothing. The caller has `no_new_privs` or `CAP_SYS_ADMIN`.
 ///
+/// From here on the filter judges the caller too. What the caller still does before exec must be allowed by the
+/// profile or be a `write`, which no profile may give to an agent: with a listener, write its number to the parent,
+/// which fetches it with `pidfd_getfd(2)`.
+///
 /// # Errors
 /// The errno of `seccomp(2)`.
 pub fn load(program: &Program) -> io::Result<Option<OwnedFd>> {
-    let _ = program;
-    Err(io::ErrorKind::Unsupported.into())
+    sys::set_filter(&program.filter, program.flags, program.notify)
 }
 
 /// Sends a `ContainerProcessState` with the notify descriptor to the agent, then closes the connection.
 ///
+/// `state` is the container's state as the `state` command prints it; `pid` is the process's as the runtime sees it.
+///
 /// # Errors
-/// [`Error::Listener`] with the step that failed; bounded by a deadline of ten seconds.
+/// [`Error::Listener`] with the step that failed: no such socket, not a stream socket, an agent that closes without
+/// reading, or a deadline of ten seconds.
 pub fn send_listener(
     path: &Path,
     fd: BorrowedFd<'_>,
@@ -73,11 +100,18 @@ pub fn send_listener(
     pid: libc::pid_t,
     metadata: Option<&str>,
 ) -> Result<(), Error> {
-    let _ = (fd, state, pid, metadata);
-    Err(Error::Listener { path: path.into(), what: "connect", source: io::ErrorKind::Unsupported.into() })
+    listener::send(path, fd, state, pid, metadata)
 }
 
-/// The `linux.seccomp` object of the features document.
+/// The `linux.seccomp` object of the features document (runtime-spec `features-linux.md`). The same on every machine.
 pub fn features() -> Value {
-    Value::Null
+    let flags = profile::FLAGS.map(|(name, _)| name);
+    json!({
+        "enabled": true,
+        "actions": profile::ACTIONS.map(|(name, _)| name),
+        "operators": profile::OPERATORS.map(|(name, _)| name),
+        "archs": arch::NAMES,
+        "knownFlags": flags,
+        "supportedFlags": flags,
+    })
 }
