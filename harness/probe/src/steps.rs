@@ -13,10 +13,18 @@ pub enum Bound {
 
 type Run = fn(&mut Cx, &Step) -> Answer;
 
+/// Answers for the program itself: all steps that it knows.
+fn steps(_: &mut Cx, _: &Step) -> Answer {
+    let all = GROUPS.iter().flat_map(|list| list.iter()).map(|(name, ..)| *name);
+    Ok(json!({ "steps": all.collect::<Vec<_>>() }))
+}
+
+/// All steps, in groups.
+const GROUPS: [List; 3] = [ask::STEPS, act::STEPS, &[("steps", Bound::Own, steps)]];
+
 /// The step of that name.
 pub fn find(name: &str) -> Option<(Bound, Run)> {
-    let all = [ask::STEPS, act::STEPS];
-    let found = all.iter().flat_map(|list| list.iter()).find(|(known, ..)| *known == name);
+    let found = GROUPS.iter().flat_map(|list| list.iter()).find(|(known, ..)| *known == name);
     found.map(|(_, bound, run)| (*bound, *run))
 }
 
