@@ -22,9 +22,9 @@ fn groups() -> Result<Vec<u32>, i32> {
 pub fn identity(_: &mut Cx, _: &Step) -> Answer {
     let uid = three(|a, b, c| sc!(SYS_getresuid, a, b, c)).what("getresuid")?;
     let gid = three(|a, b, c| sc!(SYS_getresgid, a, b, c)).what("getresgid")?;
-    // Both give the present id and change nothing for an id that is none.
-    let fsuid = sc!(SYS_setfsuid, -1).what("setfsuid")? as u32;
-    let fsgid = sc!(SYS_setfsgid, -1).what("setfsgid")? as u32;
+    // Both calls give the present id and change nothing for an id that is none. Not every kernel has them.
+    let fsuid = sc!(SYS_setfsuid, -1).ok().or_else(|| status_id("Uid"));
+    let fsgid = sc!(SYS_setfsgid, -1).ok().or_else(|| status_id("Gid"));
     Ok(json!({
         "pid": sys::process::pid(), "ppid": sc!(SYS_getppid).what("getppid")?,
         "uid": uid[0], "euid": uid[1], "suid": uid[2], "fsuid": fsuid,
@@ -33,6 +33,11 @@ pub fn identity(_: &mut Cx, _: &Step) -> Answer {
         "sid": sc!(SYS_getsid, 0).what("getsid")?, "pgid": sc!(SYS_getpgid, 0).what("getpgid")?,
         "tty_nr": stat_field(7),
     }))
+}
+
+/// The file-system id in a line of /proc/self/status: the last of its four.
+fn status_id(key: &str) -> Option<i64> {
+    number(status_line(&slurp("/proc/self/status").ok()?, key)?.split(|&b| b == b'\t').next_back()?)
 }
 
 /// A number of /proc/self/stat by its number in proc(5); null where /proc is not mounted.
@@ -71,7 +76,7 @@ pub fn caps(_: &mut Cx, _: &Step) -> Answer {
     sc!(SYS_capget, &mut header, &mut data).what("capget")?;
     let data = Reader(&data);
     let mask = |field: usize| u64::from(data.u32(field * 4)) | u64::from(data.u32(12 + field * 4)) << 32;
-    let securebits = sc!(SYS_prctl, libc::PR_GET_SECUREBITS).what("prctl PR_GET_SECUREBITS")?;
+    let securebits = sc!(SYS_prctl, libc::PR_GET_SECUREBITS).ok();
     Ok(json!({
         "effective": cap_set(mask(0)), "permitted": cap_set(mask(1)), "inheritable": cap_set(mask(2)),
         "bounding": cap_set(prctl_set(libc::PR_CAPBSET_READ, -1)),
@@ -85,12 +90,14 @@ pub fn no_new_privs(_: &mut Cx, _: &Step) -> Answer {
     Ok(json!({ "no_new_privs": value == 1 }))
 }
 
-/// A line of /proc/self/status.
+/// What follows `KEY:` in the text of /proc/self/status.
+fn status_line<'a>(status: &'a [u8], key: &str) -> Option<&'a [u8]> {
+    lines(status).into_iter().find_map(|line| line.strip_prefix(key.as_bytes())?.strip_prefix(b":"))
+}
+
+/// A number in /proc/self/status.
 fn status(key: &str) -> Option<u64> {
-    let status = slurp("/proc/self/status").ok()?;
-    let found =
-        lines(&status).into_iter().find_map(|line| line.strip_prefix(key.as_bytes())?.strip_prefix(b":"));
-    number(found?)
+    number(status_line(&slurp("/proc/self/status").ok()?, key)?)
 }
 
 pub fn seccomp(_: &mut Cx, _: &Step) -> Answer {

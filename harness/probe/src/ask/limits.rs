@@ -7,9 +7,10 @@ pub fn rlimits(_: &mut Cx, _: &Step) -> Answer {
     let mut map = Map::new();
     for (resource, name) in names::RLIMITS.iter().enumerate() {
         let mut limit = [0; 16];
-        sc!(SYS_prlimit64, 0, resource, 0, &mut limit).what(format_args!("prlimit {name}"))?;
+        let got = sc!(SYS_prlimit64, 0, resource, 0, &mut limit);
         let limit = Reader(&limit);
-        map.insert((*name).to_owned(), json!({ "cur": limit.u64(0), "max": limit.u64(8) }));
+        let pair = got.map_or(Value::Null, |_| json!({ "cur": limit.u64(0), "max": limit.u64(8) }));
+        map.insert((*name).to_owned(), pair);
     }
     Ok(Value::Object(map))
 }
@@ -44,15 +45,31 @@ const SCHED_FLAGS: &[names::Flag] = &[
     ("SCHED_FLAG_UTIL_CLAMP_MAX", 64),
 ];
 
+fn policy_name(policy: u32) -> String {
+    POLICIES.get(policy as usize).map_or_else(|| policy.to_string(), |name| (*name).to_owned())
+}
+
+/// Where the kernel has no `sched_getattr`: what the older calls know.
+fn old_scheduler() -> Answer {
+    let policy = sc!(SYS_sched_getscheduler, 0).what("sched_getscheduler")? as u32;
+    let mut param = [0; 4];
+    let priority = sc!(SYS_sched_getparam, 0, &mut param).ok().map(|_| i32::from_ne_bytes(param));
+    // The system call gives 20 - nice, so that it is never negative.
+    let nice = sc!(SYS_getpriority, libc::PRIO_PROCESS, 0).ok().map(|value| 20 - value);
+    Ok(json!({ "policy": policy_name(policy), "policy_number": policy, "nice": nice, "priority": priority }))
+}
+
 pub fn scheduler(_: &mut Cx, _: &Step) -> Answer {
     let mut attr = [0; 56];
     let size = attr.len();
-    sc!(SYS_sched_getattr, 0, &mut attr, size, 0).what("sched_getattr")?;
+    match sc!(SYS_sched_getattr, 0, &mut attr, size, 0) {
+        Err(libc::ENOSYS) => return old_scheduler(),
+        other => other.what("sched_getattr")?,
+    };
     let attr = Reader(&attr);
     let (policy, flags) = (attr.u32(4), attr.u64(8));
-    let name = POLICIES.get(policy as usize).map_or_else(|| policy.to_string(), |name| (*name).to_owned());
     Ok(json!({
-        "policy": name, "policy_number": policy, "flags": names::flag_names(flags, SCHED_FLAGS), "flags_number": flags,
+        "policy": policy_name(policy), "policy_number": policy, "flags": names::flag_names(flags, SCHED_FLAGS), "flags_number": flags,
         "nice": attr.i32(16), "priority": attr.u32(20),
         "runtime": attr.u64(24), "deadline": attr.u64(32), "period": attr.u64(40),
         "util_min": attr.u32(48), "util_max": attr.u32(52),
