@@ -1,0 +1,274 @@
+//! Density: how many containers live at once in a capped cgroup, what each costs, and what ends the ramp.
+//!
+//! The cap makes it safe: the ramp runs into the limit of its own cgroup, not into the host's.
+
+use crate::Progress;
+use crate::arm::Arm;
+use crate::cgroup::{self, Parent};
+use crate::environment::meminfo_kib;
+use crate::error::BenchError;
+use crate::load::{empty_arm, result};
+use crate::plan::{BenchPlan, Target};
+use crate::result::{ArmResult, Curve, ScenarioResult};
+use crate::scenario::Scenario;
+use crate::session::Session;
+use crate::slot::{Failure, Slot};
+use crate::sys::{self, process};
+use plimsoll_bench_stats::slope::{Slope, SlopeConfig, theil_sen};
+use plimsoll_bench_stats::{Rng, closure};
+use std::fs;
+use std::time::Instant;
+
+/// Parts of the host's memory that containers consume, as /proc/meminfo names them.
+const PARTS: &[&str] =
+    &["AnonPages", "Shmem", "SReclaimable", "SUnreclaim", "KernelStack", "PageTables", "Percpu"];
+/// Processes per container that the cap allows for, the runtime's own included.
+const PIDS_PER_CONTAINER: u64 = 64;
+
+/// One reading at `n` live containers.
+#[derive(Debug, Clone, Default)]
+struct Reading {
+    n: f64,
+    /// `MemAvailable` with a minus, so that a cost is positive, KiB.
+    used_kib: f64,
+    parts_kib: Vec<f64>,
+    /// Charged to the capped cgroup, KiB; 0 where memory is not controlled.
+    cgroup_kib: f64,
+    /// Proportional set size of what the runtime keeps running outside of the cgroup, KiB.
+    overhead_kib: f64,
+    list_ms: f64,
+}
+
+/// A curve's points: live containers and a value.
+type Points = Vec<(f64, f64)>;
+
+/// A ramp for one target.
+struct Ramp {
+    starts: Vec<(f64, f64)>,
+    readings: Vec<Reading>,
+    failures: Vec<Failure>,
+    end: String,
+}
+
+/// Runs the density scenario for each target in turn.
+pub fn drive(
+    session: &Session,
+    plan: &BenchPlan,
+    scenario: &'static Scenario,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<ScenarioResult, BenchError> {
+    let (mut arms, mut curves, mut closures) = (Vec::new(), Vec::new(), Vec::new());
+    for (i, target) in plan.targets.iter().enumerate() {
+        let parent = Parent::claim(format!("{}/d{i}", session.parent.path()))
+            .map_err(BenchError::system("claim a cgroup"))?;
+        let capped = parent
+            .cap(plan.load.density_memory_mib << 20, PIDS_PER_CONTAINER * plan.load.density as u64)
+            .map_err(BenchError::system("cap the density scenario's memory"))?;
+        if !capped && plan.load.density > 100 {
+            let text = "this host cannot cap memory in a cgroup, and density beyond 100 containers is not run without a cap";
+            return Err(BenchError::Plan(text.into()));
+        }
+        let ramp = ramp(session, plan, i, &parent)?;
+        let says = format!("{}: {} live; {}", target.name, ramp.starts.len(), ramp.end);
+        progress(Progress::Step { scenario: scenario.name, says });
+        let mut rng = Rng::for_purpose(plan.seed, "density");
+        curves.extend(target_curves(target, &ramp, &mut rng));
+        closures.extend(memory_closure(target, &ramp, &mut rng));
+        arms.push(ArmResult {
+            attempts: (ramp.starts.len() + ramp.failures.len()) as u64,
+            failed: ramp.failures.len() as u64,
+            failures: ramp.failures.into_iter().map(|f| (0, f)).collect(),
+            ..empty_arm(&target.name)
+        });
+    }
+    let mut out = result(scenario, arms, curves);
+    out.closures = closures;
+    Ok(out)
+}
+
+/// Starts containers until the cap, the objective, the budget or a failure ends the ramp; then removes all.
+fn ramp(session: &Session, plan: &BenchPlan, target: usize, parent: &Parent) -> Result<Ramp, BenchError> {
+    let spec = &plan.targets[target];
+    let keeper = session.slot_under(spec, &format!("d{target}-k"), parent.path(), plan.timeout)?;
+    let state = keeper.state.clone();
+    let arm = Arm::start(keeper, spec.cgroups, plan.fifo)?;
+    let mut ramp = Ramp {
+        starts: Vec::new(),
+        readings: Vec::new(),
+        failures: Vec::new(),
+        end: "the number asked for is reached".into(),
+    };
+    let mut live: Vec<Slot> = Vec::new();
+    let began = Instant::now();
+    let every = (plan.load.density / 20).max(1);
+    ramp.readings.push(read(&arm, parent, 0)?);
+    for n in 1..=plan.load.density {
+        if sys::interrupted() {
+            ramp.end = "interrupted".into();
+            break;
+        }
+        if began.elapsed() > plan.budget {
+            ramp.end = format!("the time budget of {:?} is used up", plan.budget);
+            break;
+        }
+        let mut slot = session.slot_under(spec, &format!("d{target}-{n}"), parent.path(), plan.timeout)?;
+        slot.state.clone_from(&state);
+        slot.concurrent = true;
+        slot.guest_clock = session.infos[target].guest_clock;
+        let (slot, outcome) = arm.call(move |_| {
+            let outcome = slot.settle();
+            (slot, outcome)
+        })?;
+        match outcome {
+            Ok(sample) => {
+                let ms = sample.get("start.entrypoint").unwrap_or(0.0);
+                ramp.starts.push((n as f64, ms));
+                live.push(slot);
+                if ms > plan.load.objective.1 {
+                    ramp.end = format!(
+                        "start {n} took {ms:.0} ms, more than the objective of {:.0} ms",
+                        plan.load.objective.1
+                    );
+                    break;
+                }
+            }
+            Err(failure) => {
+                ramp.end = format!("start {n} failed: {failure}{}", pressure(parent));
+                ramp.failures.push(failure);
+                break;
+            }
+        }
+        if n % every == 0 {
+            ramp.readings.push(read(&arm, parent, n)?);
+        }
+    }
+    // The runtime must see the same cgroups when it removes the containers.
+    let leftover = arm.call(move |_| {
+        let failures: Vec<Failure> = live.iter_mut().rev().filter_map(|slot| slot.dismiss().err()).collect();
+        for slot in &live {
+            cgroup::tidy_bare(&slot.cgroup);
+        }
+        drop(live);
+        failures
+    })?;
+    ramp.failures.extend(leftover);
+    process::collect_orphans();
+    Ok(ramp)
+}
+
+/// What the capped cgroup says about a failed start.
+fn pressure(parent: &Parent) -> String {
+    parent.memory_bytes().map_or_else(String::new, |b| format!(" (the cgroup held {} MiB)", b >> 20))
+}
+
+fn read(arm: &Arm, parent: &Parent, n: usize) -> Result<Reading, BenchError> {
+    let list_ms = arm.call(|slot| list_ms(slot).unwrap_or(f64::NAN))?;
+    let kib = |name: &&str| meminfo_kib(name).unwrap_or(0) as f64;
+    Ok(Reading {
+        n: n as f64,
+        used_kib: -kib(&"MemAvailable"),
+        parts_kib: PARTS.iter().map(kib).collect(),
+        cgroup_kib: parent.memory_bytes().unwrap_or(0) as f64 / 1024.0,
+        overhead_kib: overhead_kib(parent.path()),
+        list_ms,
+    })
+}
+
+/// The best of three `list` calls, in milliseconds: what it costs, not what the host was doing.
+fn list_ms(slot: &mut Slot) -> Result<f64, Failure> {
+    let list = slot.command(&["list"])?;
+    let mut best = f64::INFINITY;
+    for _ in 0..3 {
+        let pipes = Slot::pipes()?;
+        let call = slot.call("list", &list, &pipes, &mut Some(0))?;
+        best = best.min((call.ended_ns - call.asked_ns) as f64 / 1e6);
+    }
+    Ok(best)
+}
+
+/// Proportional set size of our descendants outside of the capped cgroup: shims, sandboxes, monitors.
+fn overhead_kib(cgroup: &str) -> f64 {
+    let me = std::process::id();
+    let parents: Vec<(u32, u32)> = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|e| {
+            let pid: u32 = e.file_name().to_str()?.parse().ok()?;
+            let stat = fs::read_to_string(e.path().join("stat")).ok()?;
+            // The command in parentheses may hold anything: fields start after the last one.
+            let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+            Some((pid, parent))
+        })
+        .collect();
+    let mut ours = vec![me];
+    let mut at = 0;
+    while at < ours.len() {
+        let parent = ours[at];
+        ours.extend(parents.iter().filter(|(_, p)| *p == parent).map(|(pid, _)| *pid));
+        at += 1;
+    }
+    ours[1..]
+        .iter()
+        .filter(|pid| !fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default().contains(cgroup))
+        .filter_map(|pid| {
+            let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+            text.lines().find_map(|l| l.strip_prefix("Pss:")?.split_whitespace().next()?.parse::<f64>().ok())
+        })
+        .sum()
+}
+
+fn slope_of(points: &[(f64, f64)], rng: &mut Rng) -> Option<Slope> {
+    let (x, y): (Vec<f64>, Vec<f64>) = points.iter().copied().filter(|p| p.1.is_finite()).unzip();
+    theil_sen(&x, &y, SlopeConfig::default(), rng).ok()
+}
+
+fn target_curves(target: &Target, ramp: &Ramp, rng: &mut Rng) -> Vec<Curve> {
+    let of = |value: fn(&Reading) -> f64| ramp.readings.iter().map(|r| (r.n, value(r))).collect::<Vec<_>>();
+    let base = ramp.readings.first().map_or(0.0, |r| r.used_kib);
+    let marginal: Vec<(f64, f64)> = ramp.readings.iter().map(|r| (r.n, r.used_kib - base)).collect();
+    let all: [(&str, &str, Points); 5] = [
+        ("density.start", "start to entrypoint, ms", ramp.starts.clone()),
+        ("density.list", "list, ms", of(|r| r.list_ms)),
+        ("density.cgroup", "memory in the cgroup, KiB", of(|r| r.cgroup_kib)),
+        ("density.overhead", "PSS outside of the cgroup, KiB", of(|r| r.overhead_kib)),
+        ("density.marginal", "memory the host lost, KiB", marginal),
+    ];
+    all.into_iter()
+        .map(|(name, y, points)| {
+            let slope = slope_of(&points, rng);
+            let per = slope.map_or_else(
+                || "too few points for a slope".to_owned(),
+                |s| match (s.interval.low, s.interval.high) {
+                    (Some(l), Some(h)) => format!("{:+.3} per container ({l:.3} to {h:.3})", s.slope),
+                    _ => format!("{:+.3} per container", s.slope),
+                },
+            );
+            Curve {
+                target: target.name.clone(),
+                name: name.into(),
+                x: "live containers".into(),
+                y: y.into(),
+                points,
+                usl: None,
+                slope,
+                says: format!("{per}; {} live, {}", ramp.starts.len(), ramp.end),
+                alarm: false,
+            }
+        })
+        .collect()
+}
+
+/// The slopes of the host's memory classes against the slope of what the host lost.
+fn memory_closure(target: &Target, ramp: &Ramp, rng: &mut Rng) -> Option<(String, String, closure::Closure)> {
+    let whole = slope_of(&ramp.readings.iter().map(|r| (r.n, r.used_kib)).collect::<Vec<_>>(), rng)?.slope;
+    let parts: Vec<f64> = (0..PARTS.len())
+        .filter_map(|i| {
+            let points: Vec<(f64, f64)> =
+                ramp.readings.iter().map(|r| (r.n, *r.parts_kib.get(i).unwrap_or(&0.0))).collect();
+            Some(slope_of(&points, rng)?.slope)
+        })
+        .collect();
+    let title = "memory classes = memory the host lost, per container".to_owned();
+    Some((target.name.clone(), title, closure::check(&parts, whole, 0.10).ok()?))
+}

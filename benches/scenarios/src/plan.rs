@@ -1,0 +1,117 @@
+//! What to benchmark, against what, and within which bounds.
+
+use crate::metric::Profile;
+use crate::result::BenchRun;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Which cgroup hierarchies the runtime gets to see, in a mount namespace of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CgroupView {
+    /// The host's, as they are.
+    #[default]
+    Host,
+    /// Version 1 only: the cgroup2 tree of a hybrid host is unmounted.
+    Legacy,
+    /// Version 2 only, mounted in place of everything else.
+    V2,
+}
+
+/// A runtime to measure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// Short name for the reports; unique within a run.
+    pub name: String,
+    /// The executable.
+    pub program: PathBuf,
+    /// Arguments before the subcommand, `--root` not among them.
+    pub args: Vec<String>,
+    /// Environment, besides `PATH`.
+    pub env: Vec<(String, String)>,
+    /// The cgroups it sees.
+    pub cgroups: CgroupView,
+}
+
+/// A whole benchmark run.
+#[derive(Debug, Clone)]
+pub struct BenchPlan {
+    /// The first is the baseline; the others are compared with it.
+    pub targets: Vec<Target>,
+    /// Names of scenarios; see [`crate::scenario::SCENARIOS`].
+    pub scenarios: Vec<String>,
+    /// The guest program: static, understands `stamp` and `stamp-pause`.
+    pub guest: PathBuf,
+    /// Where to put bundles and state; a private directory is made inside and removed at the end.
+    pub work_dir: PathBuf,
+    /// Margins and error rates.
+    pub profile: Profile,
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// Adds a copy of the baseline as an arm: if the two differ, the run is void.
+    pub sentinel: bool,
+    /// Measures the floor in each block of start scenarios.
+    pub floor: bool,
+    /// Runs the lifecycles in `SCHED_FIFO`.
+    pub fifo: bool,
+    /// Longest time for one scenario.
+    pub budget: Duration,
+    /// Longest time for one lifecycle.
+    pub timeout: Duration,
+    /// Bounds of the load scenarios.
+    pub load: LoadPlan,
+    /// An earlier run of the same comparison whose evidence is continued.
+    pub continues: Option<Box<BenchRun>>,
+}
+
+/// Bounds of the load scenarios.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LoadPlan {
+    /// Numbers of workers for closed-loop throughput.
+    pub workers: Vec<usize>,
+    /// How long each level of closed-loop throughput runs.
+    pub level: Duration,
+    /// Latency bound for open-loop load (quantile and milliseconds).
+    pub objective: (f64, f64),
+    /// Most live containers in the density scenario.
+    pub density: usize,
+    /// Memory cap of the density scenario's cgroup, MiB.
+    pub density_memory_mib: u64,
+    /// Lifecycles per batch and number of batches for churn.
+    pub churn: (usize, usize),
+}
+
+impl Default for LoadPlan {
+    fn default() -> Self {
+        Self {
+            workers: vec![1, 2, 4, 8, 16],
+            level: Duration::from_secs(3),
+            objective: (0.99, 500.0),
+            density: 100,
+            density_memory_mib: 2_048,
+            churn: (10, 15),
+        }
+    }
+}
+
+impl BenchPlan {
+    /// A plan with the default bounds.
+    pub fn new(targets: Vec<Target>, scenarios: Vec<String>, guest: PathBuf) -> Self {
+        Self {
+            targets,
+            scenarios,
+            guest,
+            work_dir: std::env::temp_dir(),
+            profile: Profile::named("release").unwrap_or_else(|| unreachable!("a built-in profile")),
+            seed: 1,
+            sentinel: false,
+            floor: true,
+            fifo: false,
+            budget: Duration::from_secs(60),
+            timeout: Duration::from_secs(20),
+            load: LoadPlan::default(),
+            continues: None,
+        }
+    }
+}
