@@ -262,7 +262,7 @@ async fn websocket_v4_traces_give_output_and_status() {
     let both = Streams { stdout: true, stderr: true, ..Streams::default() };
     let cases = [
         ("ws-exec-v4", both, &b"got:"[..], Finish::Success),
-        ("ws-exec-v4-exit7", both, &b"hello"[..], Finish::ExitCode(7)),
+        ("ws-exec-v4-exit7", both, &b"got:"[..], Finish::ExitCode(7)),
         (
             "ws-exec-v4-tty-resize",
             Streams { stdin: true, stdout: true, tty: true, stderr: false },
