@@ -67,7 +67,8 @@ macro_rules! rpcs {
                     &self,
                     request: v1::$request,
                 ) -> Result<rpcs!(@answer $kind $response), CallError> {
-                    self.$kind(&RPCS[At::$name as usize], request).await
+                    // Boxed: requests are large, and a caller's future holds every call that it makes.
+                    Box::pin(self.$kind(&RPCS[At::$name as usize], request)).await
                 }
             )*
         }

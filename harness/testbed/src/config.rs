@@ -12,12 +12,15 @@ pub struct Handler {
     pub program: PathBuf,
     /// Flags that the runtime needs before every command; a wrapper script passes them.
     pub flags: Vec<String>,
+    /// The runtime leaves helpers behind that keep its output open, for whose end containerd would wait: its
+    /// `start` gets no output. Errors still reach containerd by the runtime's log file.
+    pub detaches: bool,
 }
 
 impl Handler {
     /// A handler for a program without flags.
     pub fn new(name: &str, program: impl Into<PathBuf>) -> Self {
-        Self { name: name.into(), program: program.into(), flags: Vec::new() }
+        Self { name: name.into(), program: program.into(), flags: Vec::new(), detaches: false }
     }
 
     /// The OCI runtimes that are installed here: the first one is the default handler.
@@ -25,14 +28,15 @@ impl Handler {
         let known: [(&str, &[&str]); 3] = [
             ("runc", &[]),
             ("crun", &[]),
-            // systrap works without KVM and without ptrace rights.
-            ("runsc", &["--platform=systrap", "--ignore-cgroups"]),
+            // systrap works without KVM. Its network stack refuses new kernels, where it takes every network
+            // namespace for the host's; so its pods have addresses but no traffic.
+            ("runsc", &["--platform=systrap", "--ignore-cgroups", "--network=none"]),
         ];
         let mut found = Vec::new();
         for (name, flags) in known {
             if let Some(program) = crate::process::find(name) {
                 let flags = flags.iter().map(|f| (*f).to_owned()).collect();
-                found.push(Self { name: name.into(), program, flags });
+                found.push(Self { name: name.into(), program, flags, detaches: name == "runsc" });
             }
         }
         found
@@ -141,7 +145,13 @@ pub(crate) fn containerd(layout: &Layout, handlers: &[Handler], pause: &str, cni
 pub(crate) fn wrapper(handler: &Handler) -> String {
     let mut words = vec![shell(&handler.program.to_string_lossy())];
     words.extend(handler.flags.iter().map(|f| shell(f)));
-    format!("#!/bin/sh\nexec {} \"$@\"\n", words.join(" "))
+    let call = format!("exec {} \"$@\"", words.join(" "));
+    if !handler.detaches {
+        return format!("#!/bin/sh\n{call}\n");
+    }
+    format!(
+        "#!/bin/sh\nfor word in \"$@\"; do\n  if [ \"$word\" = start ]; then {call} >/dev/null 2>&1; fi\ndone\n{call}\n"
+    )
 }
 
 fn shell(word: &str) -> String {
@@ -188,8 +198,14 @@ mod tests {
         assert_eq!(quote("a\"b\\c\n"), "\"a\\\"b\\\\c\\u000A\"");
         assert_eq!(shell("it's"), "'it'\\''s'");
         let layout = Layout { base: "/tmp/x \"y\"".into() };
-        let handler = Handler { name: "a.b".into(), program: "/bin/r c".into(), flags: vec!["--x".into()] };
-        let text = containerd(&layout, &[handler.clone()], "localhost/pause:1", Path::new("/cni"));
+        let handler = Handler {
+            name: "a.b".into(),
+            program: "/bin/r c".into(),
+            flags: vec!["--x".into()],
+            detaches: false,
+        };
+        let text =
+            containerd(&layout, std::slice::from_ref(&handler), "localhost/pause:1", Path::new("/cni"));
         assert!(
             text.contains("runtimes.\"a.b\"]") && text.contains(r#"root = "/tmp/x \"y\"/root""#),
             "{text}"

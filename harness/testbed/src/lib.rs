@@ -5,6 +5,7 @@
 //! another containerd of the machine is neither seen nor disturbed and every mount ends with the last process.
 //! See `README.md` beside this crate for the configuration that is written and why.
 
+mod cgroup;
 mod config;
 mod process;
 mod sys;

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -15,7 +16,7 @@ use plimsoll_images::standard::Catalogue;
 use tempfile::TempDir;
 
 use crate::config::{self, Handler, Layout};
-use crate::{process, sys};
+use crate::{cgroup, process, sys};
 
 /// What a testbed is made of.
 #[derive(Clone, Debug)]
@@ -97,6 +98,7 @@ pub struct Testbed {
     options: Options,
     registry: Option<Registry>,
     made_cni_state: bool,
+    owns_cgroup: bool,
 }
 
 impl Testbed {
@@ -129,6 +131,7 @@ impl Testbed {
             options,
             registry: Some(registry),
             made_cni_state: false,
+            owns_cgroup: !cgroup::present(),
         };
         bed.write(&pause)?;
         bed.launch().await?;
@@ -178,7 +181,7 @@ impl Testbed {
         let write = |path: PathBuf, text: String| {
             fs::write(&path, text).map_err(io_error(format!("writing {}", path.display())))
         };
-        let subnet = self.options.subnet.unwrap_or(std::process::id() as u8);
+        let subnet = self.options.subnet.unwrap_or_else(next_subnet);
         let port_mappings =
             self.options.cni_bin.join("portmap").is_file() && process::find("iptables").is_some();
         write(
@@ -311,6 +314,11 @@ impl Testbed {
                 left.push(format!("processes {pids:?}"));
             }
         }
+        if self.dir.is_some() {
+            let log = fs::read_to_string(self.layout.log()).unwrap_or_default();
+            let cgroups = cgroup::clear(&log, self.owns_cgroup);
+            left.extend(cgroups.iter().map(|path| format!("cgroup {}", path.display())));
+        }
         if let Some(registry) = self.registry.take() {
             registry.stop();
         }
@@ -332,6 +340,12 @@ impl Drop for Testbed {
     fn drop(&mut self) {
         let _ = self.end();
     }
+}
+
+/// Another range for each testbed of this process, and likely another one in another process.
+fn next_subnet() -> u8 {
+    static COUNT: AtomicU8 = AtomicU8::new(0);
+    (std::process::id() as u8).wrapping_mul(31).wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Removes every pod, so that the server itself gives networks, mounts and cgroups back.
