@@ -48,7 +48,7 @@ fn the_shipped_build_is_small_static_and_answers() {
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     let program = target.join("x86_64-unknown-linux-gnu/probe/plimsoll-probe");
     let size = std::fs::metadata(&program).expect("the program").len();
-    assert!(size < 1_000_000, "{size} bytes");
+    assert!(size < 500_000, "{size} bytes");
     let image = std::fs::read(&program).expect("read");
     // Program headers of an ELF64 file: e_phoff at 32, e_phnum at 56, each of 56 bytes, type first; 3 is PT_INTERP.
     let u16_at = |at: usize| usize::from(u16::from_le_bytes([image[at], image[at + 1]]));
@@ -89,5 +89,5 @@ fn what_is_no_script_is_refused() {
     }
     let deep = format!("{}{}", "[".repeat(60_000), "]".repeat(60_000));
     assert_eq!(run(&mut command(&[], deep)).code(), Some(125));
-    assert_eq!(run(&mut Command::new(common::PROBE)).code(), Some(125));
+    assert_eq!(run(&mut Command::new(common::program())).code(), Some(125));
 }

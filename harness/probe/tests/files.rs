@@ -1,7 +1,7 @@
 //! Files, descriptors, streams and terminals.
 mod common;
 
-use common::{Live, PROBE, command, probe, run, script, skip, under};
+use common::{Live, command, probe, program, run, script, skip, under};
 use serde_json::{Value, json};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::process::{Command, Stdio};
@@ -126,7 +126,7 @@ fn changes_and_refusals() {
     assert_eq!((answers.errno(16), answers.errno(17)), (22, 22));
     assert_eq!(std::fs::metadata(at("n")).expect("stat").mode() & 0o777, 0o111);
     assert!(!at("d").exists() && at("l").symlink_metadata().is_err());
-    assert_eq!(std::fs::read(at("copy")).expect("read"), std::fs::read(PROBE).expect("read"));
+    assert_eq!(std::fs::read(at("copy")).expect("read"), std::fs::read(program()).expect("read"));
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn terminals() {
     let out = dir.path().join("out");
     let steps = json!([{ "ask": "stdio_tty" }, { "ask": "winsize" }, { "ask": "identity" }]);
     let text = json!({ "nonce": "n", "out": out, "steps": steps }).to_string();
-    let inner = format!("stty rows 33 cols 99; exec {PROBE} '{text}'");
+    let inner = format!("stty rows 33 cols 99; exec {} '{text}'", program());
     let mut started = Command::new("script");
     started.args(["-q", "-c", &inner, "/dev/null"]).stdin(Stdio::null());
     if started

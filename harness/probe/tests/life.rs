@@ -1,7 +1,7 @@
 //! Signals, waiting, ends, children, init.
 mod common;
 
-use common::{Live, PROBE, command, is_root, probe, run, script, works};
+use common::{Live, command, is_root, probe, program, run, script, works};
 use serde_json::{Value, json};
 
 #[test]
@@ -300,7 +300,8 @@ fn the_pause_container() {
     }
     // As PID 1 it reaps what others leave: their parent, the shell, has gone.
     let text = format!(
-        "({PROBE} '{}') & exec {PROBE} pause",
+        "({0} '{1}') & exec {0} pause",
+        program(),
         json!({ "steps": [{ "do": "fork_orphans", "count": 3 }] })
     );
     let mut words = wrapper.to_vec();

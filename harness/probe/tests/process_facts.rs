@@ -183,7 +183,7 @@ fn oom_score_cgroup_and_processes() {
     assert!(mine.is_some_and(|p| p["state"].is_string() && p["ppid"].is_number()), "{mine:?}");
     assert!(ask("pid1")["comm"].is_string());
     let exe = ask("self_exe");
-    assert_eq!(exe["ino"], std::fs::metadata(common::PROBE).expect("stat").ino());
+    assert_eq!(exe["ino"], std::fs::metadata(common::program()).expect("stat").ino());
 }
 
 #[test]

@@ -12,14 +12,9 @@ impl Mapping {
     /// Private memory; `fd` -1 for anonymous.
     pub fn new(length: usize, protection: i32, fd: i32) -> Result<Self, i32> {
         let anonymous = if fd < 0 { libc::MAP_ANONYMOUS } else { 0 };
-        // SAFETY: a new mapping at an address that the kernel picks touches nothing that exists.
-        let address = unsafe {
-            libc::mmap(core::ptr::null_mut(), length, protection, libc::MAP_PRIVATE | anonymous, fd, 0)
-        };
-        if address == libc::MAP_FAILED {
-            return Err(sys::errno());
-        }
-        Ok(Self { address: address.cast(), length, writable: protection & libc::PROT_WRITE != 0 })
+        // A new mapping at an address that the kernel picks touches nothing that exists.
+        let address = sc!(SYS_mmap, 0, length, protection, libc::MAP_PRIVATE | anonymous, fd, 0)?;
+        Ok(Self { address: address as *mut u8, length, writable: protection & libc::PROT_WRITE != 0 })
     }
 
     /// Anonymous and writable.
@@ -51,7 +46,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: exactly what was mapped, and nobody else has its address.
-        unsafe { libc::munmap(self.address.cast(), self.length) };
+        // Exactly what was mapped, and nobody else has its address.
+        let _ = sc!(SYS_munmap, self.address as usize, self.length);
     }
 }

@@ -1,34 +1,32 @@
 //! Processes: fork, exec, exit, wait.
 use crate::prelude::*;
 use crate::sys::time::Deadline;
-use core::ffi::c_char;
 use core::sync::atomic::Ordering;
 
 /// Ends the process at once.
 pub fn exit(code: i32) -> ! {
-    // SAFETY: it does not return and runs no handlers.
-    unsafe { libc::_exit(code) }
+    loop {
+        let _ = sc!(SYS_exit_group, code);
+    }
 }
 
 /// `0` in the child.
 pub fn fork() -> Result<i32, i32> {
-    // SAFETY: the probe has one thread, so the child may do all that the parent may.
-    let pid = unsafe { libc::fork() };
-    if pid < 0 { Err(sys::errno()) } else { Ok(pid) }
+    // The probe has one thread, so the child may do all that the parent may.
+    sc!(SYS_fork).map(|pid| pid as i32)
 }
 
 /// Replaces the program; gives the errno if it could not. `env`: `None` keeps the environment.
 pub fn exec(path: &CStr, argv: &[CString], env: Option<&[CString]>) -> i32 {
-    let pointers = |list: &[CString]| -> Vec<*const c_char> {
-        list.iter().map(|text| text.as_ptr()).chain([core::ptr::null()]).collect()
+    let pointers = |list: &[CString]| -> Vec<usize> {
+        list.iter().map(|text| text.as_ptr() as usize).chain([0]).collect()
     };
     let args = pointers(argv);
     let own = env.map(pointers);
-    let inherited = sys::ENVP.load(Ordering::Relaxed).cast_const();
-    let env = own.as_ref().map_or(inherited, Vec::as_ptr);
-    // SAFETY: both lists end with a null pointer and outlive the call; their strings do as well.
-    unsafe { libc::execve(path.as_ptr(), args.as_ptr(), env) };
-    sys::errno()
+    let inherited = sys::start::ENVP.load(Ordering::Relaxed) as usize;
+    let env = own.as_ref().map_or(inherited, |list| list.as_ptr() as usize);
+    // Both lists end with a null pointer and outlive the call, as their strings do.
+    sc!(SYS_execve, path, args.as_ptr() as usize, env).err().unwrap_or(0)
 }
 
 /// How a process ended.

@@ -110,19 +110,36 @@ extern "C" fn on_alarm(_signal: i32) {
 /// A bound on what blocks: from its deadline on, every system call that blocks is interrupted, again and again.
 /// All traces (handler, timer, mask) go with its end. Not to be nested.
 pub struct Alarm {
-    before: libc::sigaction,
+    before: [u8; 32],
     mask: u64,
     timer: Option<i32>,
+}
+
+/// The kernel wants to be told how a handler returns (`SA_RESTORER`).
+const SA_RESTORER: u64 = 0x0400_0000;
+
+// Where a handler returns to: rt_sigreturn(2), which is number 15.
+core::arch::global_asm!(
+    ".globl probe_sigreturn",
+    "probe_sigreturn:",
+    "mov $15, %eax",
+    "syscall",
+    options(att_syntax)
+);
+
+unsafe extern "C" {
+    fn probe_sigreturn();
 }
 
 impl Alarm {
     pub fn new(ms: u64) -> Self {
         EXPIRED.store(false, Ordering::Relaxed);
-        // SAFETY: an all-zero sigaction is a valid one.
-        let (mut action, mut before): (libc::sigaction, libc::sigaction) = unsafe { core::mem::zeroed() };
-        action.sa_sigaction = on_alarm as *const () as libc::sighandler_t;
-        // SAFETY: both structures are ours; the handler only sets an atomic flag. Without SA_RESTART on purpose.
-        unsafe { libc::sigaction(ALARM_SIGNAL, &raw const action, &raw mut before) };
+        // struct kernel_sigaction: handler, flags, restorer, mask. Without SA_RESTART on purpose. The handler only
+        // sets an atomic flag.
+        let fields = [on_alarm as *const () as u64, SA_RESTORER, probe_sigreturn as *const () as u64, 0];
+        let action = fields.map(u64::to_ne_bytes).concat();
+        let mut before = [0; 32];
+        let _ = sc!(SYS_rt_sigaction, ALARM_SIGNAL, action.as_slice(), &mut before, 8);
         let mask = change_mask(libc::SIG_UNBLOCK, bit(ALARM_SIGNAL));
         Self { before, mask, timer: start_timer(ms).ok() }
     }
@@ -138,8 +155,7 @@ impl Drop for Alarm {
         if let Some(id) = self.timer {
             let _ = sc!(SYS_timer_delete, id);
         }
-        // SAFETY: the action is the one that was there before.
-        unsafe { libc::sigaction(ALARM_SIGNAL, &raw const self.before, core::ptr::null_mut()) };
+        let _ = sc!(SYS_rt_sigaction, ALARM_SIGNAL, &self.before, 0, 8);
         change_mask(libc::SIG_SETMASK, self.mask);
     }
 }

@@ -3,10 +3,10 @@ use crate::prelude::*;
 
 /// A clock in nanoseconds.
 pub fn now(clock: libc::clockid_t) -> i64 {
-    let mut spec = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the structure is ours. The call fails only for an unknown clock, and leaves zeros then.
-    unsafe { libc::clock_gettime(clock, &raw mut spec) };
-    spec.tv_sec * 1_000_000_000 + spec.tv_nsec
+    let mut spec = [0; 16];
+    // It fails only for an unknown clock, and leaves zeros then.
+    let _ = sc!(SYS_clock_gettime, clock, &mut spec);
+    Reader(&spec).i64(0) * 1_000_000_000 + Reader(&spec).i64(8)
 }
 
 /// A timespec of the kernel.

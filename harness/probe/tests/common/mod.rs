@@ -6,11 +6,17 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The program under test.
-pub const PROBE: &str = env!("CARGO_BIN_EXE_plimsoll-probe");
+/// The program under test: the one that cargo built with the tests, or what `PLIMSOLL_PROBE` names (such as the
+/// shipped build).
+pub fn program() -> &'static str {
+    static PROGRAM: OnceLock<String> = OnceLock::new();
+    let built = env!("CARGO_BIN_EXE_plimsoll-probe");
+    PROGRAM.get_or_init(|| std::env::var("PLIMSOLL_PROBE").unwrap_or_else(|_| built.to_owned()))
+}
 
 /// No run of a test takes longer; generous, for a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -86,8 +92,8 @@ pub fn ask(name: &str) -> Value {
 
 /// The probe below `wrapper` with `argument`.
 pub fn command(wrapper: &[&str], argument: impl AsRef<OsStr>) -> Command {
-    let mut words = wrapper.iter().copied().chain([PROBE]);
-    let mut command = Command::new(words.next().unwrap_or(PROBE));
+    let mut words = wrapper.iter().copied().chain([program()]);
+    let mut command = Command::new(words.next().unwrap_or_default());
     command.args(words).arg(argument).stdin(Stdio::null());
     command
 }
