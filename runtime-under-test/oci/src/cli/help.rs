@@ -1,0 +1,32 @@
+//! `--help` and `--version`.
+
+use crate::config::validate::VERSION_MAX;
+use std::io::Write;
+
+/// What `--version` prints: the form that engines parse (name, version, spec).
+pub fn print_version() {
+    out(&format!("plimsoll-oci version {}\nspec: {VERSION_MAX}\n", env!("CARGO_PKG_VERSION")));
+}
+
+/// General help, or that of one command.
+pub fn print(command: Option<&str>) {
+    let known = command.and_then(super::commands::find);
+    let text = match known {
+        Some(c) => {
+            let flags: String = c.flags.iter().map(|f| format!("   --{}\n", f.name)).collect();
+            format!("NAME:\n   plimsoll-oci {} - {}\n\nUSAGE:\n   plimsoll-oci {} [flags] {}\n\nFLAGS:\n{flags}", c.name, c.about, c.name, c.usage)
+        }
+        None => {
+            let list: String = super::commands::all().map(|c| format!("   {:<12} {}\n", c.name, c.about)).collect();
+            format!(
+                "NAME:\n   plimsoll-oci - the reference OCI runtime (runtime-spec {VERSION_MAX})\n\nUSAGE:\n   plimsoll-oci [--root DIR] [--log FILE] [--log-format text|json] [--debug] [--systemd-cgroup] COMMAND\n\nCOMMANDS:\n{list}"
+            )
+        }
+    };
+    out(&text);
+}
+
+/// Writes to standard output; a closed one is no failure of the command.
+pub fn out(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
