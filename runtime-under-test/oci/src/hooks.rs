@@ -28,7 +28,11 @@ pub fn run(list: &'static str, hooks: &[Hook], state: &str, default_env: &[CStri
 /// continue as if the hook had succeeded").
 pub fn run_all(list: &'static str, hooks: &[Hook], state: &str) -> Vec<Error> {
     let numbered = hooks.iter().enumerate();
-    numbered.filter_map(|(i, h)| one(h, state, &[]).err().map(|e| e.wrap(format!("{list} hook #{i} ({})", h.path)))).collect()
+    numbered
+        .filter_map(|(i, h)| {
+            one(h, state, &[]).err().map(|e| e.wrap(format!("{list} hook #{i} ({})", h.path)))
+        })
+        .collect()
 }
 
 fn one(hook: &Hook, state: &str, default_env: &[CString]) -> Result<()> {
@@ -115,7 +119,9 @@ fn watch(
     loop {
         let left = match deadline.map(|d| d.checked_duration_since(Instant::now())) {
             None => None,
-            Some(Some(left)) => Some(Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) }),
+            Some(Some(left)) => {
+                Some(Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) })
+            }
             Some(None) => return Ok((false, quote)),
         };
         let mut fds = vec![PollFd::new(pidfd, PollFlags::IN)];

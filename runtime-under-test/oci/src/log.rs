@@ -24,7 +24,11 @@ thread_local! {
 pub fn init(path: Option<&Path>, json: bool, debug: bool) -> Result<()> {
     let file = match path {
         Some(p) => Some(
-            File::options().append(true).create(true).open(p).with_context(|| format!("log file {}", p.display()))?,
+            File::options()
+                .append(true)
+                .create(true)
+                .open(p)
+                .with_context(|| format!("log file {}", p.display()))?,
         ),
         None => None,
     };

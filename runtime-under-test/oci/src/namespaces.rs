@@ -6,6 +6,7 @@ use crate::error::{Context, Error, Result};
 use crate::sys;
 use rustix::fs::{CWD, Mode, OFlags};
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
@@ -29,8 +30,13 @@ impl Plan {
                 continue;
             };
             let what = || format!("namespace {} of type {}", path, n.kind.file());
-            let fd = rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
-                .with_context(what)?;
+            let fd = rustix::fs::openat(
+                CWD,
+                path,
+                OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK,
+                Mode::empty(),
+            )
+            .with_context(what)?;
             match sys::namespace_type(fd.as_fd()) {
                 Ok(kind) if kind == n.kind.flag() => plan.join.push((n.kind, fd)),
                 Ok(_) => bail!("{}: it is of another type", what()),
@@ -69,10 +75,14 @@ impl Plan {
     /// the joined user namespace comes after it.
     pub fn enter(&self) -> Result<()> {
         let join = |(kind, fd): &(NamespaceKind, OwnedFd)| {
-            sys::setns(fd.as_fd(), kind.flag()).with_context(|| format!("joining the {} namespace", kind.file()))
+            sys::setns(fd.as_fd(), kind.flag())
+                .with_context(|| format!("joining the {} namespace", kind.file()))
         };
-        let mut others: Vec<&(NamespaceKind, OwnedFd)> =
-            self.join.iter().filter(|(k, _)| !matches!(k, NamespaceKind::Pid | NamespaceKind::User)).collect();
+        let mut others: Vec<&(NamespaceKind, OwnedFd)> = self
+            .join
+            .iter()
+            .filter(|(k, _)| !matches!(k, NamespaceKind::Pid | NamespaceKind::User))
+            .collect();
         // The mount namespace last: it changes what paths mean.
         others.sort_by_key(|(k, _)| *k == NamespaceKind::Mount);
         let Some(user) = self.join.iter().find(|(k, _)| *k == NamespaceKind::User) else {
@@ -130,7 +140,7 @@ pub fn new_time_namespace(offsets: &BTreeMap<String, TimeOffset>) -> Result<()> 
     }
     let mut text = String::new();
     for (clock, offset) in offsets {
-        text.push_str(&format!("{clock} {} {}\n", offset.secs, offset.nanosecs));
+        let _ = writeln!(text, "{clock} {} {}", offset.secs, offset.nanosecs);
     }
     let mut file = File::options().write(true).open("/proc/self/timens_offsets").context("timens_offsets")?;
     file.write_all(text.as_bytes()).map_err(Error::from).context("setting linux.timeOffsets")

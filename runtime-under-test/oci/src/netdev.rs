@@ -63,7 +63,10 @@ pub fn hand_in(devices: &[Captured], target: BorrowedFd<'_>) -> Result<()> {
         moved.attribute(IFLA_NET_NS_FD, &target.as_raw_fd().to_ne_bytes());
         moved.name(IFLA_IFNAME, &device.inside);
         netlink.ask(&moved).with_context(|| {
-            format!("moving network device {} into the container as {} (is the name taken there?)", device.host, device.inside)
+            format!(
+                "moving network device {} into the container as {} (is the name taken there?)",
+                device.host, device.inside
+            )
         })?;
     }
     Ok(())
@@ -81,7 +84,9 @@ pub fn settle(devices: &[Captured]) -> Result<()> {
         // The index may have changed with the move; a name template was filled in by the kernel.
         let link = match find(&mut netlink, &device.inside) {
             Ok(link) => link,
-            Err(_) if device.inside.contains('%') => by_index(&mut netlink, device.index).with_context(what)?,
+            Err(_) if device.inside.contains('%') => {
+                by_index(&mut netlink, device.index).with_context(what)?
+            }
             Err(e) => return Err(e.wrap(what())),
         };
         let mut up = Request::link(libc::RTM_NEWLINK, link.index);
@@ -127,7 +132,9 @@ fn first_link(netlink: &mut Netlink, request: &Request) -> std::io::Result<Link>
     let answers = netlink.query(request, false)?;
     let body = answers.first().map(|a| a.body.as_slice()).unwrap_or_default();
     match (body.get(4..8), body.get(8..12)) {
-        (Some(index), Some(flags)) => Ok(Link { index: message::u32_at(index), flags: message::u32_at(flags) }),
+        (Some(index), Some(flags)) => {
+            Ok(Link { index: message::u32_at(index), flags: message::u32_at(flags) })
+        }
         _ => Err(std::io::ErrorKind::UnexpectedEof.into()),
     }
 }
@@ -148,9 +155,8 @@ fn addresses(netlink: &mut Netlink, index: u32) -> Result<Vec<(u8, u8, Vec<u8>)>
         for (kind, value) in message::attributes(&body[8..]) {
             match kind {
                 IFA_FLAGS => flags = message::u32_at(value),
-                IFA_CACHEINFO => {}
-                // The label holds the old name.
-                IFLA_IFNAME => {}
+                // The label (the same number as a link's name) holds the old name.
+                IFA_CACHEINFO | IFLA_IFNAME => {}
                 _ => message::push_attribute(&mut kept, kind, value),
             }
         }

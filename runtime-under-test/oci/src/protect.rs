@@ -21,7 +21,8 @@ const MARK: &str = "_PLIMSOLL_OCI_SEALED";
 pub fn seal(keep: u32) -> Result<()> {
     sys::cloexec_from(3 + keep).context("closing inherited descriptors")?;
     let marked = std::env::var_os(MARK).is_some_and(|v| v == std::process::id().to_string().as_str());
-    let readonly = rustix::fs::statvfs("/proc/self/exe").is_ok_and(|s| s.f_flag.contains(StatVfsMountFlags::RDONLY));
+    let readonly =
+        rustix::fs::statvfs("/proc/self/exe").is_ok_and(|s| s.f_flag.contains(StatVfsMountFlags::RDONLY));
     if marked || readonly || !rustix::process::geteuid().is_root() {
         sys::close_from(3 + keep).context("closing inherited descriptors")?;
         return Ok(());

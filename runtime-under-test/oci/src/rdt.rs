@@ -73,7 +73,7 @@ fn join(rdt: &IntelRdt, root: &Path, id: &str, pid: i32, made: &mut Vec<PathBuf>
         }
     }
     if !lines.is_empty() {
-        let text: String = lines.iter().map(|l| format!("{}\n", l.trim_end_matches('\n'))).collect();
+        let text = lines.iter().fold(String::new(), |text, l| text + l.trim_end_matches('\n') + "\n");
         if existed && rdt.clos_id.is_some() {
             compare(&dir, &lines)?;
         } else {
@@ -85,14 +85,16 @@ fn join(rdt: &IntelRdt, root: &Path, id: &str, pid: i32, made: &mut Vec<PathBuf>
         let group = dir.join("mon_groups").join(id);
         fs::create_dir(&group).with_context(|| format!("monitoring group {}", group.display()))?;
         made.insert(0, group.clone());
-        fs::write(group.join("tasks"), pid.to_string()).with_context(|| format!("{}/tasks", group.display()))?;
+        fs::write(group.join("tasks"), pid.to_string())
+            .with_context(|| format!("{}/tasks", group.display()))?;
     }
     Ok(())
 }
 
 /// "If the closID directory exists, the runtime MUST compare the schemas and generate an error on mismatch."
 fn compare(dir: &Path, lines: &[&String]) -> Result<()> {
-    let now = fs::read_to_string(dir.join("schemata")).with_context(|| format!("{}/schemata", dir.display()))?;
+    let now =
+        fs::read_to_string(dir.join("schemata")).with_context(|| format!("{}/schemata", dir.display()))?;
     let has = |wanted: &str| now.lines().any(|line| line.trim() == wanted.trim());
     match lines.iter().flat_map(|l| l.lines()).find(|l| !has(l)) {
         Some(line) => bail!("{} exists with other schemata than {line:?}", dir.display()),

@@ -3,7 +3,8 @@
 use crate::error::{Context, Error, Result};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketAddrUnix,
+    SocketFlags, SocketType,
 };
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
@@ -33,7 +34,8 @@ pub fn connect(path: &Path, kind: SocketType) -> Result<OwnedFd> {
 
 /// A listening socket at `path`, with room for one caller.
 pub fn listen(path: &Path) -> Result<OwnedFd> {
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     let (_dir, address) = address(path)?;
     rustix::net::bind(&socket, &address).with_context(|| format!("socket {}", path.display()))?;
     rustix::net::listen(&socket, 8)?;
@@ -127,7 +129,10 @@ impl Channel {
                 fd = fds.next();
             }
         }
-        let kind = Kind::ALL.into_iter().find(|k| k.byte() == bytes[0]).ok_or_else(|| Error::new("garbled message"))?;
+        let kind = Kind::ALL
+            .into_iter()
+            .find(|k| k.byte() == bytes[0])
+            .ok_or_else(|| Error::new("garbled message"))?;
         Ok(Some((kind, String::from_utf8_lossy(&bytes[1..received.bytes]).into_owned(), fd)))
     }
 

@@ -136,7 +136,9 @@ pub fn check_id(id: &str) -> Result<()> {
         bail!("container id is empty");
     }
     if id.len() > MAX_ID || !id.bytes().all(plain) || id == "." || id == ".." || id.starts_with('-') {
-        bail!("invalid container id {id:?}: it takes 1 to {MAX_ID} of A-Z a-z 0-9 _ + . - and no '-' at the start");
+        bail!(
+            "invalid container id {id:?}: it takes 1 to {MAX_ID} of A-Z a-z 0-9 _ + . - and no '-' at the start"
+        );
     }
     Ok(())
 }
@@ -171,7 +173,11 @@ impl Store {
         let made = match builder(&self.dir) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 let parent = self.dir.parent().unwrap_or(Path::new("/"));
-                fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).with_context(|| format!("{}", parent.display()))?;
+                fs::DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(parent)
+                    .with_context(|| format!("{}", parent.display()))?;
                 builder(&self.dir)
             }
             other => other,
@@ -254,7 +260,8 @@ impl Store {
     /// `start` was killed in between, so the socket itself is asked: nobody listens once the program runs.
     fn waiting(&self) -> bool {
         let path = self.start_socket();
-        fs::symlink_metadata(&path).is_ok() && crate::socket::connect(&path, rustix::net::SocketType::SEQPACKET).is_ok()
+        fs::symlink_metadata(&path).is_ok()
+            && crate::socket::connect(&path, rustix::net::SocketType::SEQPACKET).is_ok()
     }
 }
 
@@ -266,7 +273,8 @@ pub fn cgroup(record: &Record) -> Option<Cgroup> {
 /// True when the first process exists, is the same as recorded and has not ended.
 pub fn alive(record: &Record) -> bool {
     record.pid > 0
-        && process_stat(record.pid).is_ok_and(|(state, start)| start == record.start_time && !matches!(state, 'Z' | 'X'))
+        && process_stat(record.pid)
+            .is_ok_and(|(state, start)| start == record.start_time && !matches!(state, 'Z' | 'X'))
 }
 
 /// State letter and start time of a process (`/proc/<pid>/stat`, fields 3 and 22).
@@ -293,7 +301,9 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
         fs::rename(&temp, path)?;
         Ok(())
     };
-    write().inspect_err(|_| drop(fs::remove_file(&temp))).with_context(|| format!("writing {}", path.display()))
+    write()
+        .inspect_err(|_| drop(fs::remove_file(&temp)))
+        .with_context(|| format!("writing {}", path.display()))
 }
 
 /// All containers below `root`, by id; half-made directories are left out.

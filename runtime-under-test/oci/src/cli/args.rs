@@ -118,7 +118,9 @@ impl Parsed {
     pub fn all(&self, name: &str) -> Result<Vec<String>> {
         let values = self.values.iter().filter(|(n, _)| *n == name);
         values
-            .map(|(_, v)| v.to_str().map(str::to_owned).ok_or_else(|| Error::new(format!("--{name} is not UTF-8"))))
+            .map(|(_, v)| {
+                v.to_str().map(str::to_owned).ok_or_else(|| Error::new(format!("--{name} is not UTF-8")))
+            })
             .collect()
     }
 
@@ -150,7 +152,9 @@ impl Flag {
     fn matches(&self, given: &[u8]) -> bool {
         match given.strip_prefix(b"--") {
             Some(long) => long == self.name.as_bytes(),
-            None => self.short.is_some_and(|c| given == [b'-', c as u8]) || &given[1..] == self.name.as_bytes(),
+            None => {
+                self.short.is_some_and(|c| given == [b'-', c as u8]) || &given[1..] == self.name.as_bytes()
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::container::create::{Request, create};
 use crate::container::run::{Foreground, run};
 use crate::container::{Inherited, ops};
 use crate::error::{Error, Result};
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 type Outcome = Result<u8, Failed>;
@@ -60,16 +61,96 @@ const RUN: &[Flag] = &[
 const ID: &str = "<container-id>";
 
 const COMMANDS: &[Command] = &[
-    Command { name: "create", about: "create a container", usage: ID, flags: CREATE, stops_at_second_word: false, forks: true, run: do_create },
-    Command { name: "start", about: "start the program of a created container", usage: ID, flags: &[HELP], stops_at_second_word: false, forks: false, run: do_start },
-    Command { name: "run", about: "create and start a container", usage: ID, flags: RUN, stops_at_second_word: false, forks: true, run: do_run },
-    Command { name: "state", about: "print the state of a container", usage: ID, flags: &[HELP], stops_at_second_word: false, forks: false, run: do_state },
-    Command { name: "kill", about: "send a signal to a container", usage: "<container-id> [signal]", flags: &[Flag::switch("all", Some('a')), HELP], stops_at_second_word: false, forks: false, run: do_kill },
-    Command { name: "delete", about: "delete a stopped container", usage: ID, flags: &[Flag::switch("force", Some('f')), HELP], stops_at_second_word: false, forks: false, run: do_delete },
-    Command { name: "pause", about: "freeze all processes of a container", usage: ID, flags: &[HELP], stops_at_second_word: false, forks: false, run: do_pause },
-    Command { name: "resume", about: "thaw a paused container", usage: ID, flags: &[HELP], stops_at_second_word: false, forks: false, run: do_resume },
-    Command { name: "list", about: "list containers", usage: "", flags: &[Flag::value("format", Some('f')), Flag::switch("quiet", Some('q')), HELP], stops_at_second_word: false, forks: false, run: do_list },
-    Command { name: "ps", about: "list the processes of a container", usage: "<container-id> [ps options]", flags: &[Flag::value("format", Some('f')), HELP], stops_at_second_word: true, forks: false, run: do_ps },
+    Command {
+        name: "create",
+        about: "create a container",
+        usage: ID,
+        flags: CREATE,
+        stops_at_second_word: false,
+        forks: true,
+        run: do_create,
+    },
+    Command {
+        name: "start",
+        about: "start the program of a created container",
+        usage: ID,
+        flags: &[HELP],
+        stops_at_second_word: false,
+        forks: false,
+        run: do_start,
+    },
+    Command {
+        name: "run",
+        about: "create and start a container",
+        usage: ID,
+        flags: RUN,
+        stops_at_second_word: false,
+        forks: true,
+        run: do_run,
+    },
+    Command {
+        name: "state",
+        about: "print the state of a container",
+        usage: ID,
+        flags: &[HELP],
+        stops_at_second_word: false,
+        forks: false,
+        run: do_state,
+    },
+    Command {
+        name: "kill",
+        about: "send a signal to a container",
+        usage: "<container-id> [signal]",
+        flags: &[Flag::switch("all", Some('a')), HELP],
+        stops_at_second_word: false,
+        forks: false,
+        run: do_kill,
+    },
+    Command {
+        name: "delete",
+        about: "delete a stopped container",
+        usage: ID,
+        flags: &[Flag::switch("force", Some('f')), HELP],
+        stops_at_second_word: false,
+        forks: false,
+        run: do_delete,
+    },
+    Command {
+        name: "pause",
+        about: "freeze all processes of a container",
+        usage: ID,
+        flags: &[HELP],
+        stops_at_second_word: false,
+        forks: false,
+        run: do_pause,
+    },
+    Command {
+        name: "resume",
+        about: "thaw a paused container",
+        usage: ID,
+        flags: &[HELP],
+        stops_at_second_word: false,
+        forks: false,
+        run: do_resume,
+    },
+    Command {
+        name: "list",
+        about: "list containers",
+        usage: "",
+        flags: &[Flag::value("format", Some('f')), Flag::switch("quiet", Some('q')), HELP],
+        stops_at_second_word: false,
+        forks: false,
+        run: do_list,
+    },
+    Command {
+        name: "ps",
+        about: "list the processes of a container",
+        usage: "<container-id> [ps options]",
+        flags: &[Flag::value("format", Some('f')), HELP],
+        stops_at_second_word: true,
+        forks: false,
+        run: do_ps,
+    },
 ];
 
 /// The command of this name.
@@ -91,7 +172,10 @@ fn refuse_systemd(global: &Global) -> Result<()> {
     if global.systemd_cgroup {
         let bus = ["/run/systemd/private", "/run/dbus/system_bus_socket"];
         if !bus.iter().any(|b| std::path::Path::new(b).exists()) {
-            bail!("--systemd-cgroup: no systemd answers on this host (no bus at {}); use cgroupfs", bus.join(" or "));
+            bail!(
+                "--systemd-cgroup: no systemd answers on this host (no bus at {}); use cgroupfs",
+                bus.join(" or ")
+            );
         }
         bail!("--systemd-cgroup is not supported by this runtime; use cgroupfs");
     }
@@ -121,7 +205,11 @@ fn do_create(global: &Global, args: &Parsed) -> Outcome {
 }
 
 fn do_run(global: &Global, args: &Parsed) -> Outcome {
-    let how = Foreground { detach: args.on("detach"), keep: args.on("keep"), no_subreaper: args.on("no-subreaper") };
+    let how = Foreground {
+        detach: args.on("detach"),
+        keep: args.on("keep"),
+        no_subreaper: args.on("no-subreaper"),
+    };
     let request = Request { run: true, foreground: !how.detach, ..request(global, args)? };
     Ok(run(&request, how)? as u8)
 }
@@ -168,7 +256,7 @@ fn do_resume(global: &Global, args: &Parsed) -> Outcome {
 fn do_list(global: &Global, args: &Parsed) -> Outcome {
     let rows = ops::list(&global.root)?;
     if args.on("quiet") {
-        out(&rows.iter().map(|r| format!("{}\n", r.record.id)).collect::<String>());
+        out(&join_lines(rows.iter().map(|r| r.record.id.clone())));
         return Ok(0);
     }
     match args.text("format")?.unwrap_or("table") {
@@ -177,16 +265,20 @@ fn do_list(global: &Global, args: &Parsed) -> Outcome {
             out(&format!("{}\n", serde_json::Value::from(list)));
         }
         "table" | "" => {
-            let mut text = format!("{:<24} {:<8} {:<10} {:<32} {:<32} OWNER\n", "ID", "PID", "STATUS", "BUNDLE", "CREATED");
+            let mut text = format!(
+                "{:<24} {:<8} {:<10} {:<32} {:<32} OWNER\n",
+                "ID", "PID", "STATUS", "BUNDLE", "CREATED"
+            );
             for Row { record, status } in &rows {
                 let pid = if *status == crate::state::Status::Stopped { 0 } else { record.pid };
                 let (id, bundle) = (&record.id, record.bundle.display());
-                text.push_str(&format!(
-                    "{id:<24} {pid:<8} {:<10} {bundle:<32} {:<32} #{}\n",
+                let _ = writeln!(
+                    text,
+                    "{id:<24} {pid:<8} {:<10} {bundle:<32} {:<32} #{}",
                     status.name(),
                     record.created,
                     record.owner
-                ));
+                );
             }
             out(&text);
         }
@@ -222,8 +314,17 @@ fn do_ps(global: &Global, args: &Parsed) -> Outcome {
     let Some(column) = header.split_whitespace().position(|h| h == "PID") else {
         return Err(Error::new("couldn't find PID field in ps output").into());
     };
-    let ours = |line: &&str| line.split_whitespace().nth(column).and_then(|p| p.parse().ok()).is_some_and(|p: i32| pids.contains(&p));
+    let ours = |line: &&str| {
+        line.split_whitespace()
+            .nth(column)
+            .and_then(|p| p.parse().ok())
+            .is_some_and(|p: i32| pids.contains(&p))
+    };
     out(&format!("{header}\n"));
-    out(&lines.filter(ours).map(|l| format!("{l}\n")).collect::<String>());
+    out(&join_lines(lines.filter(ours).map(str::to_owned)));
     Ok(0)
+}
+
+fn join_lines(lines: impl Iterator<Item = String>) -> String {
+    lines.fold(String::new(), |text, line| text + &line + "\n")
 }

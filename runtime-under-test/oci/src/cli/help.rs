@@ -11,17 +11,19 @@ pub fn print_version() {
 /// General help, or that of one command.
 pub fn print(command: Option<&str>) {
     let known = command.and_then(super::commands::find);
-    let text = match known {
-        Some(c) => {
-            let flags: String = c.flags.iter().map(|f| format!("   --{}\n", f.name)).collect();
-            format!("NAME:\n   plimsoll-oci {} - {}\n\nUSAGE:\n   plimsoll-oci {} [flags] {}\n\nFLAGS:\n{flags}", c.name, c.about, c.name, c.usage)
-        }
-        None => {
-            let list: String = super::commands::all().map(|c| format!("   {:<12} {}\n", c.name, c.about)).collect();
-            format!(
-                "NAME:\n   plimsoll-oci - the reference OCI runtime (runtime-spec {VERSION_MAX})\n\nUSAGE:\n   plimsoll-oci [--root DIR] [--log FILE] [--log-format text|json] [--debug] [--systemd-cgroup] COMMAND\n\nCOMMANDS:\n{list}"
-            )
-        }
+    let text = if let Some(c) = known {
+        let flags = c.flags.iter().fold(String::new(), |text, f| text + "   --" + f.name + "\n");
+        let (name, about, usage) = (c.name, c.about, c.usage);
+        format!(
+            "NAME:\n   plimsoll-oci {name} - {about}\n\nUSAGE:\n   plimsoll-oci {name} [flags] {usage}\n\nFLAGS:\n{flags}"
+        )
+    } else {
+        let line = |c: &super::commands::Command| format!("   {:<12} {}\n", c.name, c.about);
+        let list = super::commands::all().fold(String::new(), |text, c| text + &line(c));
+        format!(
+            "NAME:\n   plimsoll-oci - the reference OCI runtime (runtime-spec {VERSION_MAX})\n\nUSAGE:\n   plimsoll-oci \
+             [--root DIR] [--log FILE] [--log-format text|json] [--debug] [--systemd-cgroup] COMMAND\n\nCOMMANDS:\n{list}"
+        )
     };
     out(&text);
 }

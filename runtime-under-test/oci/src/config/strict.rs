@@ -1,11 +1,11 @@
 //! JSON rules that the parser library does not keep: encoding and unique member names.
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use std::borrow::Cow;
 
 /// The text of a document. JSON is UTF-8 (glossary.md); a byte order mark is no part of it.
 pub fn utf8(bytes: &[u8]) -> Result<&str> {
-    std::str::from_utf8(bytes).context("is not UTF-8 text")
+    std::str::from_utf8(bytes).map_err(|e| Error::new(format!("is not UTF-8 text: {e}")))
 }
 
 /// Fails when any object repeats a member name (glossary.md: "JSON objects MUST NOT include duplicate

@@ -43,16 +43,22 @@ pub fn spec(spec: &Spec) -> Result<()> {
 
 /// Major and minor of a `SemVer` 2.0.0 version.
 pub fn version(text: &str) -> Result<(u64, u64)> {
-    let bad = || Error::new(format!("ociVersion {text:?} is not a SemVer 2.0.0 version such as {VERSION_MAX}"));
+    let bad =
+        || Error::new(format!("ociVersion {text:?} is not a SemVer 2.0.0 version such as {VERSION_MAX}"));
     let (rest, build) = text.split_once('+').map_or((text, None), |(a, b)| (a, Some(b)));
     let (core, pre) = rest.split_once('-').map_or((rest, None), |(a, b)| (a, Some(b)));
     for identifiers in [build, pre].into_iter().flatten() {
-        if identifiers.split('.').any(|i| i.is_empty() || !i.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')) {
+        if identifiers
+            .split('.')
+            .any(|i| i.is_empty() || !i.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'))
+        {
             return Err(bad());
         }
     }
     let number = |part: &str| -> Result<u64> {
-        let plain = !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()) && (part.len() == 1 || !part.starts_with('0'));
+        let plain = !part.is_empty()
+            && part.bytes().all(|b| b.is_ascii_digit())
+            && (part.len() == 1 || !part.starts_with('0'));
         part.parse().ok().filter(|_| plain).ok_or_else(bad)
     };
     let numbers = core.split('.').map(number).collect::<Result<Vec<_>>>()?;
@@ -209,15 +215,17 @@ fn linux(spec: &Spec, l: &Linux) -> Result<()> {
     }
     devices(l)?;
     net_devices(spec, l)?;
-    for (what, paths) in [("linux.maskedPaths", &l.masked_paths), ("linux.readonlyPaths", &l.readonly_paths)] {
+    for (what, paths) in [("linux.maskedPaths", &l.masked_paths), ("linux.readonlyPaths", &l.readonly_paths)]
+    {
         paths.iter().try_for_each(|p| absolute(what, p))?;
     }
     for (name, value) in &l.sysctl {
         crate::process::sysctl::check(spec, name, value)?;
     }
     if let Some(p) = l.rootfs_propagation.as_ref().filter(|p| !p.is_empty()) {
-        crate::rootfs::options::propagation(p)
-            .ok_or_else(|| Error::new(format!("linux.rootfsPropagation {p:?} is not shared, slave, private or unbindable")))?;
+        crate::rootfs::options::propagation(p).ok_or_else(|| {
+            Error::new(format!("linux.rootfsPropagation {p:?} is not shared, slave, private or unbindable"))
+        })?;
     }
     if let Some(p) = l.personality.as_ref() {
         sched::persona(p).context("linux.personality")?;
@@ -267,7 +275,7 @@ fn user_mappings(spec: &Spec, l: &Linux) -> Result<()> {
 
 fn mappings(what: &str, list: &[IdMapping]) -> Result<()> {
     for m in list {
-        let fits = |first: u32| u64::from(first) + u64::from(m.size) <= u64::from(u32::MAX);
+        let fits = |first: u32| first.checked_add(m.size).is_some();
         if m.size == 0 {
             bail!("{what}: size 0 maps nothing");
         }
@@ -302,7 +310,11 @@ fn net_devices(spec: &Spec, l: &Linux) -> Result<()> {
         bail!("linux.netDevices need a network namespace");
     }
     let valid = |n: &str| {
-        !n.is_empty() && n.len() < 16 && n != "." && n != ".." && !n.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c == '\0')
+        !n.is_empty()
+            && n.len() < 16
+            && n != "."
+            && n != ".."
+            && !n.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c == '\0')
     };
     for (host, device) in &l.net_devices {
         let inside = device.name.as_ref().filter(|n| !n.is_empty()).unwrap_or(host);
@@ -322,7 +334,10 @@ mod tests {
         for good in ["1.0.0", "1.0.2-dev", "1.0.0-rc1", "1.1.0", "1.2.1", "1.3.0", "1.3.0+dev", "1.3.7"] {
             assert!(oci_version(good).is_ok(), "{good}");
         }
-        for bad in ["", "1", "1.0", "v1.0.0", "1.0.0.0", "banana", "1.4.0", "2.0.0", "0.9.0", "01.0.0", "1.0.0-", " 1.0.0"] {
+        for bad in [
+            "", "1", "1.0", "v1.0.0", "1.0.0.0", "banana", "1.4.0", "2.0.0", "0.9.0", "01.0.0", "1.0.0-",
+            " 1.0.0",
+        ] {
             assert!(oci_version(bad).is_err(), "{bad}");
         }
     }

@@ -101,7 +101,9 @@ fn console(request: &Request, spec: &Spec) -> Result<Option<OwnedFd>> {
     match (&request.console_socket, terminal) {
         (Some(path), true) => tty::connect(path).map(Some),
         (None, true) if !request.foreground => {
-            bail!("cannot allocate tty if runc will detach without setting console socket: process.terminal needs --console-socket")
+            bail!(
+                "cannot allocate tty if runc will detach without setting console socket: process.terminal needs --console-socket"
+            )
         }
         (Some(_), false) => bail!("--console-socket is of no use: process.terminal is not set"),
         _ => Ok(None),
@@ -125,7 +127,9 @@ fn prepare<'a>(request: &Request, spec: &'a Spec, bundle: &Path) -> Result<Init<
         }
         None => None,
     };
-    if spec.linux.mount_label.as_ref().is_some_and(|l| !l.is_empty()) && !crate::process::setup::selinux_enabled() {
+    if spec.linux.mount_label.as_ref().is_some_and(|l| !l.is_empty())
+        && !crate::process::setup::selinux_enabled()
+    {
         bail!("linux.mountLabel is set, but SELinux is not enabled on this host");
     }
     rdt::check_host(spec.linux.intel_rdt.as_ref())?;
@@ -182,7 +186,7 @@ fn build(
         annotations: spec.annotations.clone(),
         resctrl: Vec::new(),
     };
-    let resources = spec.linux.resources.clone().unwrap_or(serde_json::Value::Null);
+    let resources = spec.linux.resources.as_ref().cloned().unwrap_or_default();
     let mut cgroup = plan_cgroup(spec, &request.id, &resources)?;
     if let Some(cgroup) = &cgroup {
         record.cgroup = cgroup.save();
@@ -211,12 +215,18 @@ fn build(
     record.complete = true;
     store.save(&record)?;
     hand_over(request, pid, &pidfd)?;
+    if !request.run {
+        channel.say(Kind::Go)?;
+    }
     Ok((record, pidfd, channel, console))
 }
 
 fn plan_cgroup(spec: &Spec, id: &str, resources: &serde_json::Value) -> Result<Option<Cgroup>> {
     let path = spec.linux.cgroups_path.as_deref().filter(|p| !p.is_empty());
-    Cgroup::plan(path, id, resources).map(Some).map_err(|e| Error::new(e.to_string()))
+    match Cgroup::plan(path, id, resources) {
+        Err(crate::cgroup::Error::Unsupported(t)) if t == "not built yet" => Ok(None),
+        other => other.map(Some).map_err(|e| Error::new(e.to_string())),
+    }
 }
 
 /// Forks the first process into its namespaces.
@@ -276,7 +286,8 @@ fn connect_process(init: &Init<'_>, record: &mut Record, undo: &mut Undo) -> Res
         undo.resctrl(record.resctrl.clone());
     }
     if !init.net_devices.is_empty() {
-        let joined = init.namespaces.join.iter().find(|(k, _)| *k == NamespaceKind::Network).map(|(_, fd)| fd.as_fd());
+        let joined =
+            init.namespaces.join.iter().find(|(k, _)| *k == NamespaceKind::Network).map(|(_, fd)| fd.as_fd());
         let own = std::fs::File::open(format!("/proc/{pid}/ns/net")).context("network namespace")?;
         let target = joined.unwrap_or(own.as_fd());
         netdev::hand_in(&init.net_devices, target)?;

@@ -32,4 +32,3 @@ impl Inherited {
         Ok(Self { listen, total })
     }
 }
-

@@ -59,10 +59,7 @@ pub struct Init<'a> {
 /// Entry after the fork. Never returns.
 pub fn main(init: &mut Init<'_>, channel: &Channel, stage: bool) -> ! {
     log::detach();
-    let failed = match stage {
-        true => self::stage(init, channel),
-        false => live(init, channel),
-    };
+    let failed = if stage { self::stage(init, channel) } else { live(init, channel) };
     if let Err(e) = failed {
         let _ = channel.tell(Kind::Error, &e.to_string());
     }
@@ -125,7 +122,8 @@ fn live(init: &mut Init<'_>, channel: &Channel) -> Result<()> {
     }
     netdev::settle(&init.net_devices)?;
 
-    let rootfs = mount_all(init, userns)?;
+    let (mut mounts, tree) = (std::mem::take(&mut init.mounts), init.root_tree.take());
+    let rootfs = mount_all(init, &mut mounts, tree, userns)?;
     let terminal = open_terminal(init, &rootfs, channel)?;
     hooks_before_pivot(init, channel)?;
     sysctl::apply(rootfs.proc.as_fd(), spec.linux.sysctl.iter())?;
@@ -136,6 +134,7 @@ fn live(init: &mut Init<'_>, channel: &Channel) -> Result<()> {
         write_labels(rootfs.proc.as_fd(), process)?;
     }
     drop(rootfs);
+    drop(mounts);
     if let Some(slave) = terminal {
         tty::attach(slave.as_fd())?;
     }
@@ -172,20 +171,26 @@ fn host_names(spec: &Spec) -> Result<()> {
     Ok(())
 }
 
-fn mount_all<'a>(init: &'a mut Init<'_>, userns: bool) -> Result<Rootfs<'a>> {
+fn mount_all<'a>(
+    init: &'a Init<'_>,
+    mounts: &mut [Prepared],
+    tree: Option<OwnedFd>,
+    userns: bool,
+) -> Result<Rootfs<'a>> {
     let own = init.namespaces.makes(NamespaceKind::Mount);
     if own {
-        for mount in &mut init.mounts {
+        for mount in &mut *mounts {
             mount.take_shared()?;
         }
     }
     let proc = rootfs::verified_proc()?;
-    let propagation = init.spec.linux.rootfs_propagation.as_ref().and_then(|p| rootfs::options::propagation(p));
-    let root = rootfs::enter(&init.rootfs, init.root_tree.take(), own, propagation)?;
+    let propagation =
+        init.spec.linux.rootfs_propagation.as_ref().and_then(|p| rootfs::options::propagation(p));
+    let root = rootfs::enter(&init.rootfs, tree, own, propagation)?;
     let rootfs = Rootfs { spec: init.spec, root, proc, userns, cgroup: init.cgroup.as_ref() };
     // Modes of nodes and directories are as configured, not as the caller's umask would have them.
     let mask = rustix::process::umask(Mode::empty());
-    let done = rootfs.populate(&mut init.mounts);
+    let done = rootfs.populate(mounts);
     rustix::process::umask(mask);
     done.map(|()| rootfs)
 }
@@ -250,7 +255,6 @@ fn wait_and_run(init: &mut Init<'_>, channel: &Channel) -> Result<()> {
         file = Some(setup.find()?);
     }
     let _ = sys::prctl(libc::PR_SET_DUMPABLE, 0);
-    init.mounts.clear();
     init.net_devices.clear();
     init.console = None;
     // An agent is told during create, as the state it is shown then says "creating".
@@ -258,11 +262,12 @@ fn wait_and_run(init: &mut Init<'_>, channel: &Channel) -> Result<()> {
     if notify && let Some(setup) = &init.setup {
         filter_with_listener(setup, channel)?;
     }
+    // From here on the end of the runtime shows as the end of the talk, until it says go.
+    sys::prctl(libc::PR_SET_PDEATHSIG, 0)?;
     channel.say(Kind::Ready)?;
     channel.expect(Kind::Go)?;
-    sys::prctl(libc::PR_SET_PDEATHSIG, 0)?;
     let door = match init.listener.take() {
-        Some(listener) => wait_for_start(listener)?,
+        Some(listener) => wait_for_start(&listener)?,
         None => Channel(channel.0.try_clone()?),
     };
     let (Some(setup), Some(file)) = (&init.setup, file) else {
@@ -309,10 +314,10 @@ fn filter_with_listener(setup: &Setup, channel: &Channel) -> Result<()> {
 
 /// Waits at the socket until somebody says go. Connections without a word are only looks whether this
 /// process still waits.
-fn wait_for_start(listener: OwnedFd) -> Result<Channel> {
+fn wait_for_start(listener: &OwnedFd) -> Result<Channel> {
     sys::end_on_signals();
     loop {
-        let socket = match rustix::net::accept_with(&listener, SocketFlags::CLOEXEC) {
+        let socket = match rustix::net::accept_with(listener, SocketFlags::CLOEXEC) {
             Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNABORTED) => continue,
             other => other.context("waiting for start")?,
         };

@@ -128,7 +128,9 @@ pub fn kill(root: &Path, id: &str, signal: i32, all: bool) -> Result<()> {
         bail!("container not running");
     }
     match sys::pidfd_send_signal(pidfd.as_fd(), signal) {
-        Err(e) if e.raw_os_error() == Some(libc::ESRCH) => bail!("container not running: os: process already finished"),
+        Err(e) if e.raw_os_error() == Some(libc::ESRCH) => {
+            bail!("container not running: os: process already finished")
+        }
         other => other.with_context(|| format!("sending signal {signal}"))?,
     }
     // A frozen process takes the signal only when it runs again; nothing else can be done with a killed one.
@@ -138,6 +140,7 @@ pub fn kill(root: &Path, id: &str, signal: i32, all: bool) -> Result<()> {
     Ok(())
 }
 
+#[allow(clippy::needless_pass_by_value)] // the shape that map_err wants
 fn wrap(e: crate::cgroup::Error) -> Error {
     Error::new(e.to_string())
 }
@@ -174,7 +177,9 @@ pub fn cgroup_of(record: &Record) -> Result<Cgroup> {
 pub fn pause(root: &Path, id: &str) -> Result<()> {
     let (store, record) = state::open(root, id)?;
     match store.status(&record) {
-        Status::Created | Status::Running => cgroup_of(&record)?.freeze().map_err(wrap).context("unable to freeze"),
+        Status::Created | Status::Running => {
+            cgroup_of(&record)?.freeze().map_err(wrap).context("unable to freeze")
+        }
         status => bail!("container not running or created: {}", status.name()),
     }
 }

@@ -111,7 +111,10 @@ impl CapSets {
         let ambient = self.ambient & self.permitted & self.inheritable;
         if ambient != self.ambient & permitted {
             let lost = self.ambient & permitted & !ambient;
-            log::warn(&format!("ambient capabilities that are not permitted and inheritable: {}", list(lost)));
+            log::warn(&format!(
+                "ambient capabilities that are not permitted and inheritable: {}",
+                list(lost)
+            ));
         }
         self.ambient = ambient;
         self

@@ -32,7 +32,8 @@ pub fn apply(user: &User, setgroups_denied: bool) -> Result<()> {
 /// Reads a database below the root `root`, as an ordinary bounded file; absent means empty.
 pub fn database(root: BorrowedFd<'_>, path: &str) -> Result<String> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let file = match rustix::fs::openat2(root, path, flags, Mode::empty(), rustix::fs::ResolveFlags::IN_ROOT) {
+    let file = match rustix::fs::openat2(root, path, flags, Mode::empty(), rustix::fs::ResolveFlags::IN_ROOT)
+    {
         Ok(fd) => std::fs::File::from(fd),
         Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(String::new()),
         Err(e) => return Err(Error::from(e).wrap(format!("opening {path}"))),

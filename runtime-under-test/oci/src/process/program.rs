@@ -19,11 +19,14 @@ impl Program {
     /// Takes over `process.args` and `process.env`. Of an environment variable given twice the last
     /// value counts.
     pub fn new(args: &[String], env: &[String]) -> Result<Self> {
-        let c = |s: &String| CString::new(s.as_bytes()).map_err(|_| Error::new("an argument or variable holds a NUL byte"));
+        let c = |s: &String| {
+            CString::new(s.as_bytes()).map_err(|_| Error::new("an argument or variable holds a NUL byte"))
+        };
         let mut out: Vec<CString> = Vec::with_capacity(env.len() + 1);
         for (i, entry) in env.iter().enumerate() {
             let name = |e: &String| e.split_once('=').map(|(n, _)| n.to_owned());
-            let shadowed = name(entry).is_some_and(|n| env[i + 1..].iter().any(|later| name(later).as_ref() == Some(&n)));
+            let shadowed = name(entry)
+                .is_some_and(|n| env[i + 1..].iter().any(|later| name(later).as_ref() == Some(&n)));
             if !shadowed {
                 out.push(c(entry)?);
             }
@@ -38,7 +41,8 @@ impl Program {
 
     /// Sets or replaces a variable.
     pub fn set_variable(&mut self, name: &str, value: &str) -> Result<()> {
-        let entry = CString::new(format!("{name}={value}")).map_err(|_| Error::new("a variable holds a NUL byte"))?;
+        let entry =
+            CString::new(format!("{name}={value}")).map_err(|_| Error::new("a variable holds a NUL byte"))?;
         self.env.retain(|e| !e.to_bytes().strip_prefix(name.as_bytes()).is_some_and(|r| r.starts_with(b"=")));
         self.env.push(entry);
         Ok(())
@@ -62,11 +66,18 @@ impl Program {
             return Ok(self.argv[0].clone());
         }
         let mut denied = None;
-        for dir in self.variable("PATH").unwrap_or(b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").split(|b| *b == b':') {
+        for dir in self
+            .variable("PATH")
+            .unwrap_or(b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .split(|b| *b == b':')
+        {
             let dir = if dir.is_empty() { Path::new(".") } else { Path::new(OsStr::from_bytes(dir)) };
             let file: PathBuf = dir.join(name);
             match executable(&file) {
-                Ok(()) => return CString::new(file.as_os_str().as_bytes()).map_err(|_| Error::new("PATH holds a NUL byte")),
+                Ok(()) => {
+                    return CString::new(file.as_os_str().as_bytes())
+                        .map_err(|_| Error::new("PATH holds a NUL byte"));
+                }
                 Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => denied = Some(e),
                 Err(_) => {}
             }
@@ -80,18 +91,23 @@ impl Program {
     /// Becomes the program. Returns only the error.
     pub fn exec(&self, file: &CString) -> Error {
         let e = sys::exec(file, &self.argv, &self.env);
-        Err::<(), _>(e).with_context(|| format!("exec {}", file.to_string_lossy())).err().unwrap_or_else(|| Error::new("exec"))
+        Err::<(), _>(e)
+            .with_context(|| format!("exec {}", file.to_string_lossy()))
+            .err()
+            .unwrap_or_else(|| Error::new("exec"))
     }
 }
 
 fn executable(path: &Path) -> std::io::Result<()> {
     let stat = rustix::fs::stat(path)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(std::io::Error::from_raw_os_error(if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-            libc::EISDIR
-        } else {
-            libc::EACCES
-        }));
+        return Err(std::io::Error::from_raw_os_error(
+            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+                libc::EISDIR
+            } else {
+                libc::EACCES
+            },
+        ));
     }
     rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS)?;
     Ok(())

@@ -25,7 +25,8 @@ const SCHED_FLAGS: [(&str, u64); 8] = [
     ("SCHED_FLAG_UTIL_CLAMP", 0x60),
 ];
 
-const IO_CLASSES: [(&str, u32); 3] = [("IOPRIO_CLASS_RT", 1), ("IOPRIO_CLASS_BE", 2), ("IOPRIO_CLASS_IDLE", 3)];
+const IO_CLASSES: [(&str, u32); 3] =
+    [("IOPRIO_CLASS_RT", 1), ("IOPRIO_CLASS_BE", 2), ("IOPRIO_CLASS_IDLE", 3)];
 
 /// Memory policy modes by name.
 pub const MEMORY_MODES: [(&str, u32); 7] = [
@@ -39,8 +40,11 @@ pub const MEMORY_MODES: [(&str, u32); 7] = [
 ];
 
 /// Memory policy flags by name.
-pub const MEMORY_FLAGS: [(&str, u32); 3] =
-    [("MPOL_F_NUMA_BALANCING", 1 << 13), ("MPOL_F_RELATIVE_NODES", 1 << 14), ("MPOL_F_STATIC_NODES", 1 << 15)];
+pub const MEMORY_FLAGS: [(&str, u32); 3] = [
+    ("MPOL_F_NUMA_BALANCING", 1 << 13),
+    ("MPOL_F_RELATIVE_NODES", 1 << 14),
+    ("MPOL_F_STATIC_NODES", 1 << 15),
+];
 
 fn lookup<T: Copy>(table: &[(&str, T)], name: &str, what: &str) -> Result<T> {
     table
@@ -66,7 +70,10 @@ pub fn scheduler(s: &Scheduler) -> Result<sys::SchedAttr> {
     }
     let real_time = matches!(policy, 1 | 2);
     if real_time != (s.priority > 0) {
-        bail!("priority {} does not fit the policy (real-time policies take 1 to 99, the others 0)", s.priority);
+        bail!(
+            "priority {} does not fit the policy (real-time policies take 1 to 99, the others 0)",
+            s.priority
+        );
     }
     let (runtime, deadline, period) = (s.runtime, s.deadline, s.period);
     if policy != 6 && (runtime, deadline, period) != (0, 0, 0) {
@@ -75,7 +82,16 @@ pub fn scheduler(s: &Scheduler) -> Result<sys::SchedAttr> {
     if policy == 6 && (runtime == 0 || runtime > deadline || (period != 0 && deadline > period)) {
         bail!("SCHED_DEADLINE needs 0 < runtime <= deadline <= period");
     }
-    Ok(sys::SchedAttr { size: 0, policy, flags, nice: s.nice, priority: s.priority as u32, runtime, deadline, period })
+    Ok(sys::SchedAttr {
+        size: 0,
+        policy,
+        flags,
+        nice: s.nice,
+        priority: s.priority as u32,
+        runtime,
+        deadline,
+        period,
+    })
 }
 
 /// config.md "ioPriority": the value of `ioprio_set(2)`.
@@ -92,7 +108,9 @@ pub fn bit_list(list: &str) -> Result<Vec<u64>> {
     let mut mask: Vec<u64> = Vec::new();
     for part in list.split(',').map(str::trim) {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let number = |s: &str| s.trim().parse::<usize>().map_err(|_| Error::new(format!("{list:?} is not a list such as 0-3,7")));
+        let number = |s: &str| {
+            s.trim().parse::<usize>().map_err(|_| Error::new(format!("{list:?} is not a list such as 0-3,7")))
+        };
         let (first, last) = (number(first)?, number(last)?);
         if first > last || last >= 8192 {
             bail!("{list:?}: bad range {part}");

@@ -22,7 +22,18 @@ const IPC: [&str; 8] = [
 /// and `net/ipv4/conf/eth0.1/x` name the same parameter.
 fn path(name: &str) -> String {
     match name.find(['.', '/']).map(|at| name.as_bytes()[at]) {
-        Some(b'.') => name.chars().map(|c| if c == '.' { '/' } else if c == '/' { '.' } else { c }).collect(),
+        Some(b'.') => name
+            .chars()
+            .map(|c| {
+                if c == '.' {
+                    '/'
+                } else if c == '/' {
+                    '.'
+                } else {
+                    c
+                }
+            })
+            .collect(),
         _ => name.to_owned(),
     }
 }
@@ -31,7 +42,10 @@ fn path(name: &str) -> String {
 pub fn check(spec: &Spec, name: &str, value: &str) -> Result<()> {
     let path = path(name);
     let bad = |c: char| c == '\0' || c == '\n';
-    if path.split('/').any(|part| part.is_empty() || part == "." || part == "..") || name.contains(bad) || value.contains(bad) {
+    if path.split('/').any(|part| part.is_empty() || part == "." || part == "..")
+        || name.contains(bad)
+        || value.contains(bad)
+    {
         bail!("linux.sysctl: {name:?} is not a valid parameter");
     }
     let kind = if path.starts_with("net/") {
@@ -69,7 +83,9 @@ pub fn apply<'a>(proc: BorrowedFd<'_>, list: impl Iterator<Item = (&'a String, &
             ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS,
         );
         let write = |file| std::fs::File::from(file).write_all(value.as_bytes()).map_err(Error::from);
-        file.map_err(Error::from).and_then(write).with_context(|| format!("setting sysctl {name} to {value:?}"))?;
+        file.map_err(Error::from)
+            .and_then(write)
+            .with_context(|| format!("setting sysctl {name} to {value:?}"))?;
     }
     Ok(())
 }

@@ -3,12 +3,17 @@
 use crate::config::ConsoleSize;
 use crate::error::{Context, Result};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
-use rustix::net::{AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType};
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
 use rustix::pty::OpenptFlags;
 use rustix::termios::{Winsize, tcsetwinsize};
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+
+/// Magic number of devpts (`linux/magic.h`).
+const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
 
 /// Both ends of a pseudo-terminal.
 pub struct Terminal {
@@ -24,13 +29,15 @@ pub fn open(root: BorrowedFd<'_>, size: Option<ConsoleSize>) -> Result<Terminal>
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let master = rustix::fs::openat2(root, "dev/pts/ptmx", flags, Mode::empty(), ResolveFlags::IN_ROOT)
         .context("opening /dev/pts/ptmx of the container (does its config mount devpts?)")?;
-    const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
     if rustix::fs::fstatfs(&master)?.f_type != DEVPTS_SUPER_MAGIC {
         crate::bail!("/dev/pts/ptmx of the container is not on a devpts");
     }
     rustix::pty::unlockpt(&master).context("unlocking the terminal")?;
-    let slave = rustix::pty::ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
-        .context("opening the terminal")?;
+    let slave = rustix::pty::ioctl_tiocgptpeer(
+        &master,
+        OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC,
+    )
+    .context("opening the terminal")?;
     if let Some(size) = size {
         let size = Winsize { ws_row: size.height, ws_col: size.width, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&master, size).context("setting the terminal size")?;
@@ -49,7 +56,8 @@ pub fn attach(slave: BorrowedFd<'_>) -> Result<()> {
 
 /// Connects to the console socket of the caller.
 pub fn connect(path: &Path) -> Result<OwnedFd> {
-    crate::socket::connect(path, SocketType::STREAM).with_context(|| format!("console socket {}", path.display()))
+    crate::socket::connect(path, SocketType::STREAM)
+        .with_context(|| format!("console socket {}", path.display()))
 }
 
 /// Sends descriptors in one message with this payload (`SCM_RIGHTS`).
@@ -73,7 +81,9 @@ pub fn own(slave: impl AsFd, uid: u32) -> Result<()> {
     match rustix::fs::fchown(&slave, owner, None) {
         Ok(()) => Ok(()),
         // An unmapped or read-only case: the terminal still works for whoever could open it.
-        Err(rustix::io::Errno::PERM | rustix::io::Errno::INVAL | rustix::io::Errno::ROFS) if uid == 0 => Ok(()),
+        Err(rustix::io::Errno::PERM | rustix::io::Errno::INVAL | rustix::io::Errno::ROFS) if uid == 0 => {
+            Ok(())
+        }
         Err(e) => Err(e).context("giving the terminal to the user"),
     }
 }

@@ -1,7 +1,10 @@
 //! `tmpcopyup`: a tmpfs that begins with the content of the directory it covers.
 
 use crate::error::{Context, Result};
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, RawDir, Uid, chownat, fchmod, mkdirat, mknodat, openat, readlinkat, statat, symlinkat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, RawDir, Uid, chownat, fchmod, mkdirat, mknodat, openat,
+    readlinkat, statat, symlinkat,
+};
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -41,7 +44,10 @@ fn one(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr, depth: usize) -> R
     match kind {
         FileType::Directory => {
             mkdirat(to, name, Mode::from(0o700))?;
-            let (a, b) = (open(from, OFlags::RDONLY | OFlags::DIRECTORY)?, open(to, OFlags::RDONLY | OFlags::DIRECTORY)?);
+            let (a, b) = (
+                open(from, OFlags::RDONLY | OFlags::DIRECTORY)?,
+                open(to, OFlags::RDONLY | OFlags::DIRECTORY)?,
+            );
             tree(a.as_fd(), b.as_fd(), depth + 1)?;
         }
         FileType::RegularFile => {

@@ -7,7 +7,10 @@ use super::resolve::{self, Target};
 use crate::bail;
 use crate::config::{Device, FileType};
 use crate::error::{Context, Result};
-use rustix::fs::{AtFlags, CWD, Dev, Gid, Mode, OFlags, Uid, chmodat, chownat, makedev, mknodat, openat, statat, symlinkat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, Dev, Gid, Mode, OFlags, Uid, chmodat, chownat, makedev, mknodat, openat, statat, symlinkat,
+    unlinkat,
+};
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
 use std::os::fd::{AsFd, OwnedFd};
@@ -23,8 +26,12 @@ const DEFAULT: [(&str, u32, u32); 6] = [
 ];
 
 /// "the runtime MUST create the following symlinks if the source file exists after processing mounts".
-const LINKS: [(&str, &str); 4] =
-    [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")];
+const LINKS: [(&str, &str); 4] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+];
 
 struct Node<'a> {
     path: &'a str,
@@ -41,7 +48,9 @@ impl Rootfs<'_> {
         let configured = &self.spec.linux.devices;
         if !own_dev {
             let (dev, _) = resolve::ensure(self.root.as_fd(), "dev", Target::Directory)?;
-            for (path, major, minor) in DEFAULT.iter().filter(|(path, ..)| !configured.iter().any(|d| d.path == *path)) {
+            for (path, major, minor) in
+                DEFAULT.iter().filter(|(path, ..)| !configured.iter().any(|d| d.path == *path))
+            {
                 let node = Node {
                     path,
                     kind: rustix::fs::FileType::CharacterDevice,
@@ -84,7 +93,13 @@ impl Rootfs<'_> {
         // The mode as configured, whatever the caller's umask is.
         chmodat(&dir, &name, node.mode, AtFlags::empty())?;
         if let Some((uid, gid)) = node.owner {
-            chownat(&dir, &name, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::SYMLINK_NOFOLLOW)?;
+            chownat(
+                &dir,
+                &name,
+                Some(Uid::from_raw(uid)),
+                Some(Gid::from_raw(gid)),
+                AtFlags::SYMLINK_NOFOLLOW,
+            )?;
         }
         Ok(())
     }
@@ -159,7 +174,8 @@ pub fn console(root: std::os::fd::BorrowedFd<'_>, slave: &OwnedFd) -> Result<()>
     if matches!(kind, rustix::fs::FileType::Symlink | rustix::fs::FileType::Directory) {
         bail!("/dev/console of the root is a link or directory");
     }
-    let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let clone =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     let tree = open_tree(slave, "", clone).context("/dev/console")?;
     attach(tree.as_fd(), target.as_fd()).context("/dev/console")
 }

@@ -8,7 +8,8 @@ use crate::error::{Context, Result};
 use crate::sys::{self, MountAttr};
 use rustix::fs::{CWD, FileType, Mode, OFlags, makedev, openat};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen, open_tree,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_string, fsmount,
+    fsopen, open_tree,
 };
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 

@@ -1,5 +1,5 @@
 //! Id-mapped mounts (config.md "mounts": uidMappings, gidMappings, `idmap`, `ridmap`), by
-//! mount_setattr(2) as the specification asks.
+//! `mount_setattr(2)` as the specification asks.
 
 use super::options::{MountOptions, READ_ONLY};
 use crate::config::{IdMapping, Mount, NamespaceKind, Spec};
@@ -16,7 +16,8 @@ pub fn for_mount(spec: &Spec, mount: &Mount) -> Result<Option<OwnedFd>> {
         return userns_for(&mount.uid_mappings, &mount.gid_mappings).map(Some);
     }
     let bind = MountOptions::parse(mount)?.bind;
-    let joined = spec.linux.namespaces.iter().find(|n| n.kind == NamespaceKind::User).and_then(|n| n.path.as_ref());
+    let joined =
+        spec.linux.namespaces.iter().find(|n| n.kind == NamespaceKind::User).and_then(|n| n.path.as_ref());
     match joined {
         _ if !bind => Ok(None),
         Some(path) => Ok(Some(File::open(path).with_context(|| format!("user namespace {path}"))?.into())),
@@ -26,11 +27,16 @@ pub fn for_mount(spec: &Spec, mount: &Mount) -> Result<Option<OwnedFd>> {
 
 /// Maps the owners of a detached mount.
 pub fn apply(tree: BorrowedFd<'_>, userns: BorrowedFd<'_>, recursive: bool) -> Result<()> {
-    let attr = MountAttr { set: sys::MOUNT_ATTR_IDMAP, userns_fd: userns.as_raw_fd() as u64, ..MountAttr::default() };
-    sys::mount_setattr(tree, recursive, &attr).context("mapping the owners of the mount (does its filesystem support it?)")
+    let attr = MountAttr {
+        set: sys::MOUNT_ATTR_IDMAP,
+        userns_fd: userns.as_raw_fd() as u64,
+        ..MountAttr::default()
+    };
+    sys::mount_setattr(tree, recursive, &attr)
+        .context("mapping the owners of the mount (does its filesystem support it?)")
 }
 
-/// The text of a uid_map or gid_map.
+/// The text of a `uid_map` or `gid_map`.
 pub fn map_lines(mappings: &[IdMapping]) -> String {
     mappings.iter().fold(String::new(), |mut text, m| {
         let _ = writeln!(text, "{} {} {}", m.container_id, m.host_id, m.size);
@@ -42,11 +48,11 @@ pub fn map_lines(mappings: &[IdMapping]) -> String {
 pub fn userns_for(uids: &[IdMapping], gids: &[IdMapping]) -> Result<OwnedFd> {
     let args = CloneArgs { flags: libc::CLONE_NEWUSER as u64, ..CloneArgs::default() };
     match sys::clone3(&args).context("making a user namespace")? {
-        Forked::Child => loop {
+        Forked::Child => {
             // Killed by the parent; bounded all the same.
             std::thread::sleep(std::time::Duration::from_secs(10));
             sys::exit_now(0);
-        },
+        }
         Forked::Parent { pid, pidfd } => {
             let open = || -> Result<OwnedFd> {
                 std::fs::write(format!("/proc/{pid}/uid_map"), map_lines(uids)).context("writing uid_map")?;

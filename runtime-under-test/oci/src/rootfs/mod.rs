@@ -12,12 +12,12 @@ pub mod options;
 mod pivot;
 mod resolve;
 
-pub use hide::hide;
-pub use idmap::{map_lines, userns_for};
-pub use mount::{Prepared, enter, prepare};
 pub use devices::console;
+pub use hide::hide;
+pub use idmap::map_lines;
+pub use mount::{Prepared, clone_root, enter, prepare};
 pub use pivot::{Change, change_root};
-pub use resolve::{Target, verified_proc};
+pub use resolve::verified_proc;
 
 use crate::cgroup::Cgroup;
 use crate::config::Spec;
@@ -59,7 +59,8 @@ impl Rootfs<'_> {
     /// True when the configuration brings its own `/dev` by a bind mount: then nothing is made in it.
     fn own_dev(&self) -> bool {
         self.spec.mounts.iter().any(|m| {
-            let bind = m.kind.as_deref() == Some("bind") || m.options.iter().any(|o| o == "bind" || o == "rbind");
+            let bind =
+                m.kind.as_deref() == Some("bind") || m.options.iter().any(|o| o == "bind" || o == "rbind");
             bind && m.destination.trim_matches('/') == "dev"
         })
     }

@@ -7,10 +7,11 @@ use crate::bail;
 use crate::config::{Mount, NamespaceKind, Spec};
 use crate::error::{Context, Error, Result};
 use crate::sys::{self, MountAttr};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
-    fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick, move_mount, open_tree,
+    fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick, move_mount,
+    open_tree,
 };
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -84,15 +85,22 @@ pub fn attach(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<()> {
 ///
 /// Nothing the container mounts may reach the host, so all of its mounts become at most slaves first
 /// (`isolate`). `tree` is a copy of the root that the runtime took for a user namespace.
-pub fn enter(rootfs: &Path, tree: Option<OwnedFd>, isolate: bool, propagation: Option<(u64, bool)>) -> Result<OwnedFd> {
+pub fn enter(
+    rootfs: &Path,
+    tree: Option<OwnedFd>,
+    isolate: bool,
+    propagation: Option<(u64, bool)>,
+) -> Result<OwnedFd> {
     const MS_SLAVE: u64 = rustix::mount::MountPropagationFlags::DOWNSTREAM.bits() as u64;
     const MS_PRIVATE: u64 = rustix::mount::MountPropagationFlags::PRIVATE.bits() as u64;
     if isolate {
-        let all = rustix::mount::MountPropagationFlags::DOWNSTREAM | rustix::mount::MountPropagationFlags::REC;
+        let all =
+            rustix::mount::MountPropagationFlags::DOWNSTREAM | rustix::mount::MountPropagationFlags::REC;
         rustix::mount::mount_change("/", all).context("isolating the mounts")?;
     }
     let what = || format!("root filesystem {}", rootfs.display());
-    let place = rustix::fs::openat(CWD, rootfs, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let place =
+        rustix::fs::openat(CWD, rootfs, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let place = place.with_context(what)?;
     let tree = match tree {
         Some(tree) => tree,
@@ -145,9 +153,10 @@ impl Rootfs<'_> {
     }
 
     fn bind(&self, mount: &Mount, options: &MountOptions, tree: &OwnedFd) -> Result<()> {
-        let wanted = if resolve::kind(tree)? == FileType::Directory { Target::Directory } else { Target::File };
+        let wanted =
+            if resolve::kind(tree)? == FileType::Directory { Target::Directory } else { Target::File };
         let (target, _) = resolve::ensure(self.root.as_fd(), &mount.destination, wanted)?;
-        self.check_proc(mount, &target, tree)?;
+        Self::check_proc(mount, &target, tree)?;
         set_attrs(tree, options)?;
         attach(tree.as_fd(), target.as_fd())?;
         propagate(tree, options)
@@ -164,14 +173,19 @@ impl Rootfs<'_> {
             self.refuse_symlink(mount)?;
         }
         let (target, existed) = resolve::ensure(self.root.as_fd(), &mount.destination, Target::Directory)?;
-        let mode = if kind == "tmpfs" && existed { Some(rustix::fs::fstat(&target)?.st_mode & 0o7777) } else { None };
+        let mode = if kind == "tmpfs" && existed {
+            Some(rustix::fs::fstat(&target)?.st_mode & 0o7777)
+        } else {
+            None
+        };
         let late = kind == "tmpfs" && options.readonly() && mount.destination.trim_matches('/') == "dev";
         let context = configure(mount, kind, options, mode)?;
         let attrs = (options.attrs.set | options.recursive_attrs.set)
             & !(if late || options.copy_up { READ_ONLY } else { 0 });
-        let fd = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::from_bits_retain(attrs as _))
-            .map_err(|e| explain(&context, e))?;
-        self.check_proc(mount, &target, &fd)?;
+        let fd =
+            fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::from_bits_retain(attrs as _))
+                .map_err(|e| explain(&context, e))?;
+        Self::check_proc(mount, &target, &fd)?;
         if let Some(ns) = userns {
             idmap::apply(fd.as_fd(), ns.as_fd(), false)?;
         }
@@ -191,7 +205,8 @@ impl Rootfs<'_> {
         let Some(target) = resolve::existing(self.root.as_fd(), &mount.destination)? else {
             bail!("nothing is mounted there to remount");
         };
-        if !options.bind && !(options.data.is_empty() && options.super_flags.is_empty()) {
+        let superblock = !options.data.is_empty() || !options.super_flags.is_empty();
+        if superblock && !options.bind {
             let context = fspick(&target, "", FsPickFlags::FSPICK_EMPTY_PATH | FsPickFlags::FSPICK_CLOEXEC)?;
             set_options(&context, options)?;
             fsconfig_reconfigure(&context).map_err(|e| explain(&context, e))?;
@@ -205,7 +220,13 @@ impl Rootfs<'_> {
     fn refuse_symlink(&self, mount: &Mount) -> Result<()> {
         let path = mount.destination.trim_start_matches('/');
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let found = rustix::fs::openat2(&self.root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS);
+        let found = rustix::fs::openat2(
+            &self.root,
+            path,
+            flags,
+            Mode::empty(),
+            ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS,
+        );
         match found {
             Ok(fd) if resolve::kind(&fd)? == FileType::Directory => Ok(()),
             Err(rustix::io::Errno::NOENT) => Ok(()),
@@ -215,7 +236,7 @@ impl Rootfs<'_> {
 
     /// Nothing may cover parts of `/proc` except the few files that are known to be safe, and `/proc` itself
     /// only with a procfs.
-    fn check_proc(&self, mount: &Mount, target: &OwnedFd, tree: &OwnedFd) -> Result<()> {
+    fn check_proc(mount: &Mount, target: &OwnedFd, tree: &OwnedFd) -> Result<()> {
         const SAFE: [&str; 11] = [
             "proc/cpuinfo",
             "proc/diskstats",
@@ -230,7 +251,8 @@ impl Rootfs<'_> {
             "proc/sys/crypto/fips_enabled",
         ];
         let clean = clean(&mount.destination);
-        let procfs = |fd: &OwnedFd| -> Result<bool> { Ok(rustix::fs::fstatfs(fd)?.f_type == PROC_SUPER_MAGIC) };
+        let procfs =
+            |fd: &OwnedFd| -> Result<bool> { Ok(rustix::fs::fstatfs(fd)?.f_type == PROC_SUPER_MAGIC) };
         if clean == "proc" {
             if !procfs(tree)? {
                 bail!("/proc can only be covered by a procfs");
@@ -245,9 +267,10 @@ impl Rootfs<'_> {
         use crate::cgroup::MountStep;
         let (base, _) = resolve::ensure(self.root.as_fd(), &mount.destination, Target::Directory)?;
         drop(base);
-        let flags = super::idmap::ms_flags(options);
-        let steps = crate::cgroup::mount_plan(self.cgroup, flags, self.spec.new_namespace(NamespaceKind::Cgroup))
-            .map_err(|e| Error::new(e.to_string()))?;
+        let flags = idmap::ms_flags(options);
+        let steps =
+            crate::cgroup::mount_plan(self.cgroup, flags, self.spec.new_namespace(NamespaceKind::Cgroup))
+                .map_err(|e| Error::new(e.to_string()))?;
         let place = |target: &Path| {
             format!("{}/{}", mount.destination.trim_end_matches('/'), target.to_string_lossy())
         };
@@ -256,8 +279,8 @@ impl Rootfs<'_> {
                 MountStep::Mount { fstype, source, target, flags, data } => {
                     let (target, _) = resolve::ensure(self.root.as_fd(), &place(&target), Target::Directory)?;
                     let entry = Mount { source: crate::config::Opt(Some(source)), ..Mount::default() };
-                    let mut options = MountOptions::default();
-                    options.data = data.split(',').filter(|d| !d.is_empty()).map(str::to_owned).collect();
+                    let data = data.split(',').filter(|d| !d.is_empty()).map(str::to_owned).collect();
+                    let options = MountOptions { data, ..MountOptions::default() };
                     let context = configure(&entry, &fstype, &options, None)?;
                     let attrs = MountAttrFlags::from_bits_retain(attr_bits(flags) as _);
                     let fd = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attrs)?;
@@ -266,8 +289,13 @@ impl Rootfs<'_> {
                 MountStep::Bind { source, target, flags } => {
                     let (target, _) = resolve::ensure(self.root.as_fd(), &place(&target), Target::Directory)?;
                     let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-                    let tree = open_tree(CWD, &source, clone).with_context(|| format!("{}", source.display()))?;
-                    sys::mount_setattr(tree.as_fd(), false, &MountAttr { set: attr_bits(flags), ..MountAttr::default() })?;
+                    let tree =
+                        open_tree(CWD, &source, clone).with_context(|| format!("{}", source.display()))?;
+                    sys::mount_setattr(
+                        tree.as_fd(),
+                        false,
+                        &MountAttr { set: attr_bits(flags), ..MountAttr::default() },
+                    )?;
                     attach(tree.as_fd(), target.as_fd())?;
                 }
                 MountStep::Mkdir { target } => {
@@ -278,8 +306,14 @@ impl Rootfs<'_> {
                     rustix::fs::symlinkat(to, &dir, name)?;
                 }
                 MountStep::Remount { target, flags } => {
-                    let Some(target) = resolve::existing(self.root.as_fd(), &place(&target))? else { continue };
-                    sys::mount_setattr(target.as_fd(), false, &MountAttr { set: attr_bits(flags), ..MountAttr::default() })?;
+                    let Some(target) = resolve::existing(self.root.as_fd(), &place(&target))? else {
+                        continue;
+                    };
+                    sys::mount_setattr(
+                        target.as_fd(),
+                        false,
+                        &MountAttr { set: attr_bits(flags), ..MountAttr::default() },
+                    )?;
                 }
             }
         }
@@ -290,7 +324,7 @@ impl Rootfs<'_> {
     }
 }
 
-/// `MS_*` flags of mount(2) as attributes of mount_setattr(2).
+/// `MS_*` flags of mount(2) as attributes of `mount_setattr(2)`.
 fn attr_bits(ms: u64) -> u64 {
     let pairs = [
         (libc::MS_RDONLY, READ_ONLY),
@@ -315,12 +349,27 @@ fn clean(path: &str) -> String {
 
 /// File systems without a device behind them: read-only is a matter of the mount alone.
 fn is_pseudo(kind: &str) -> bool {
-    matches!(kind, "proc" | "sysfs" | "tmpfs" | "ramfs" | "devpts" | "mqueue" | "cgroup" | "cgroup2" | "debugfs" | "tracefs" | "securityfs" | "bpf")
+    matches!(
+        kind,
+        "proc"
+            | "sysfs"
+            | "tmpfs"
+            | "ramfs"
+            | "devpts"
+            | "mqueue"
+            | "cgroup"
+            | "cgroup2"
+            | "debugfs"
+            | "tracefs"
+            | "securityfs"
+            | "bpf"
+    )
 }
 
 /// A configured filesystem context, ready to be mounted.
 fn configure(mount: &Mount, kind: &str, options: &MountOptions, mode: Option<u32>) -> Result<OwnedFd> {
-    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).with_context(|| format!("filesystem type {kind:?}"))?;
+    let context =
+        fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).with_context(|| format!("filesystem type {kind:?}"))?;
     let source = mount.source.as_ref().filter(|s| !s.is_empty()).map_or(kind, String::as_str);
     fsconfig_set_string(&context, "source", source).map_err(|e| explain(&context, e))?;
     if options.readonly() && !is_pseudo(kind) {
@@ -406,4 +455,3 @@ fn propagate(tree: &OwnedFd, options: &MountOptions) -> Result<()> {
     }
     Ok(())
 }
-

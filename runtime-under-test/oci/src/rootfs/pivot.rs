@@ -11,7 +11,7 @@ use std::os::fd::AsFd;
 /// How the root is changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// pivot_root(2): the old tree is gone from the mount namespace.
+    /// `pivot_root(2)`: the old tree is gone from the mount namespace.
     Pivot,
     /// `--no-pivot`: the root is moved over `/` and entered.
     Move,
@@ -49,7 +49,7 @@ pub fn change_root(rootfs: &Rootfs<'_>, how: Change) -> Result<()> {
     chdir("/").context("entering the root")
 }
 
-/// Takes the host's procfs and sysfs mounts out of the namespace: without pivot_root they would stay as
+/// Takes the host's procfs and sysfs mounts out of the namespace: without `pivot_root` they would stay as
 /// unmasked instances that allow a nested user namespace to mount them afresh.
 fn uncover() -> Result<()> {
     let table = std::fs::read_to_string("/proc/self/mountinfo").context("reading the mount table")?;

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 
 /// Longest chain of symlinks that is followed, as in the kernel.
 const MAX_LINKS: usize = 40;
@@ -26,7 +26,8 @@ pub enum Target {
 
 /// Opens an existing path inside `root`. Symlinks are followed inside the root; `None` when it is missing.
 pub fn existing(root: BorrowedFd<'_>, path: &str) -> Result<Option<OwnedFd>> {
-    match openat2(root, relative(path), OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT) {
+    match openat2(root, relative(path), OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT)
+    {
         Ok(fd) => Ok(Some(fd)),
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
         Err(e) => Err(Error::from(e).wrap(format!("resolving {path} inside the root"))),
@@ -45,7 +46,8 @@ pub fn ensure(root: BorrowedFd<'_>, path: &str, target: Target) -> Result<(Owned
         match target {
             Target::Directory => directory(parent.as_fd(), &name),
             Target::File => {
-                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY;
+                let flags =
+                    OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY;
                 drop(openat(&parent, &name, flags, Mode::from(0o644))?);
                 Ok(openat(&parent, &name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)
             }
@@ -76,7 +78,12 @@ fn directory(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd> {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(e) => return Err(Error::from(e).wrap(format!("mkdir {}", name.display()))),
     }
-    Ok(openat(parent, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)
+    Ok(openat(
+        parent,
+        name,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?)
 }
 
 /// Walks to the last component by hand, making missing directories, following links (also dangling ones)
@@ -138,8 +145,13 @@ pub fn kind(fd: &OwnedFd) -> Result<FileType> {
 /// redirect the writes that configure the container.
 pub fn verified_proc() -> Result<OwnedFd> {
     const PROC_ROOT_INO: u64 = 1;
-    let fd = openat(CWD, "/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
-        .context("/proc")?;
+    let fd = openat(
+        CWD,
+        "/proc",
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .context("/proc")?;
     let stat = rustix::fs::statat(&fd, "", AtFlags::EMPTY_PATH)?;
     if rustix::fs::fstatfs(&fd)?.f_type != PROC_SUPER_MAGIC || stat.st_ino != PROC_ROOT_INO {
         bail!("/proc of the host is not the root of a procfs");

@@ -22,7 +22,8 @@ pub fn setns(fd: BorrowedFd<'_>, kinds: i32) -> io::Result<()> {
 /// Marks every descriptor from `first` on close-on-exec.
 pub fn cloexec_from(first: u32) -> io::Result<()> {
     // SAFETY: plain integers; descriptors stay open.
-    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) }).map(|_| ())
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) })
+        .map(|_| ())
 }
 
 /// Takes ownership of a descriptor number that the caller of the runtime handed over.
@@ -61,7 +62,13 @@ pub fn prctl(option: i32, value: u64) -> io::Result<i32> {
 pub fn prctl_ambient(op: i32, cap: u32) -> io::Result<()> {
     // SAFETY: plain integers.
     let ret = unsafe {
-        libc::prctl(libc::PR_CAP_AMBIENT, op as libc::c_ulong, libc::c_ulong::from(cap), 0 as libc::c_ulong, 0)
+        libc::prctl(
+            libc::PR_CAP_AMBIENT,
+            op as libc::c_ulong,
+            libc::c_ulong::from(cap),
+            0 as libc::c_ulong,
+            0,
+        )
     };
     check(libc::c_long::from(ret)).map(|_| ())
 }
@@ -130,7 +137,8 @@ pub fn ioprio_set_group(value: u32) -> io::Result<()> {
 /// `set_mempolicy(2)`: mode with its flags, and the node mask (empty = NULL).
 pub fn set_mempolicy(mode: u32, nodes: &[u64]) -> io::Result<()> {
     // One more than the highest bit: the kernel decrements `maxnode`.
-    let (mask, max) = if nodes.is_empty() { (std::ptr::null(), 0) } else { (nodes.as_ptr(), nodes.len() * 64 + 1) };
+    let (mask, max) =
+        if nodes.is_empty() { (std::ptr::null(), 0) } else { (nodes.as_ptr(), nodes.len() * 64 + 1) };
     // SAFETY: the mask holds `max` - 1 bits.
     check(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, mask, max) }).map(|_| ())
 }
@@ -144,7 +152,8 @@ pub fn personality(persona: u64) -> io::Result<()> {
 /// `sched_setaffinity(2)` of the calling thread; `mask` holds one bit per CPU.
 pub fn sched_setaffinity(mask: &[u64]) -> io::Result<()> {
     // SAFETY: the mask is as long as said.
-    check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(mask), mask.as_ptr()) }).map(|_| ())
+    check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(mask), mask.as_ptr()) })
+        .map(|_| ())
 }
 
 /// `setrlimit(2)` by number.
@@ -219,7 +228,8 @@ pub fn reap_one() -> Option<(i32, i32)> {
     if pid <= 0 {
         return None;
     }
-    let code = if libc::WIFSIGNALED(status) { 128 + libc::WTERMSIG(status) } else { libc::WEXITSTATUS(status) };
+    let code =
+        if libc::WIFSIGNALED(status) { 128 + libc::WTERMSIG(status) } else { libc::WEXITSTATUS(status) };
     Some((pid, code))
 }
 
@@ -238,7 +248,15 @@ extern "C" fn leave(signal: i32) {
 /// Makes signals that end a process end this one even when it is the first of its PID namespace, where
 /// the kernel drops signals without a handler. exec resets that.
 pub fn end_on_signals() {
-    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2, libc::SIGALRM] {
+    for signal in [
+        libc::SIGTERM,
+        libc::SIGINT,
+        libc::SIGHUP,
+        libc::SIGQUIT,
+        libc::SIGUSR1,
+        libc::SIGUSR2,
+        libc::SIGALRM,
+    ] {
         let handler: extern "C" fn(i32) = leave;
         // SAFETY: the handler only calls _exit.
         unsafe { libc::signal(signal, handler as libc::sighandler_t) };
@@ -253,7 +271,11 @@ pub fn close_raw(fd: RawFd) {
 
 /// Waits, in a process that shares its descriptors with another one, until `number` no longer is `probe`
 /// but a new descriptor, and passes that on. Bounded to ten seconds.
-pub fn forward_fd(number: RawFd, probe: &OwnedFd, channel: &crate::socket::Channel) -> crate::error::Result<()> {
+pub fn forward_fd(
+    number: RawFd,
+    probe: &OwnedFd,
+    channel: &crate::socket::Channel,
+) -> crate::error::Result<()> {
     let before = rustix::fs::fstat(probe)?;
     for _ in 0..10_000 {
         // SAFETY: only asks about the number; it may be closed.
