@@ -120,27 +120,30 @@ impl Cx<'_> {
             None if self.name.is_empty() => Err(Fail::script("a step is {\"ask\": NAME} or {\"do\": NAME}")),
             None => Err(Fail::script(format_args!("unknown step {}", self.name))),
             Some((Bound::Own, run)) => run(self, &step),
-            Some((Bound::Alarm, run)) => {
-                let alarm = sys::signal::Alarm::new(STEP_MS);
-                let answer = run(self, &step);
-                drop(alarm);
-                answer.map_err(timed_out)
-            }
+            Some((Bound::Alarm, run)) => match step.timeout_ms(STEP_MS) {
+                Ok(ms) => bounded(ms, || run(self, &step)),
+                Err(fail) => Err(fail),
+            },
         };
         match answer {
             Ok(ok) if !self.answered => self.answer(ok),
             Ok(_) => {}
+            // It has answered already, and one answer is all it has.
+            Err(fail) if self.answered => {
+                self.event(json!({ "errno": fail.errno, "error": fail.message() }));
+            }
             Err(fail) => {
                 let message = fail.message();
-                self.line(&[("errno", fail.errno.into()), ("error", message.into())]);
+                self.line("i", &[("errno", fail.errno.into()), ("error", message.into())]);
             }
         }
     }
 
-    fn line(&self, fields: &[(&str, Value)]) {
+    /// A line about this step: an answer carries its number as `i`, so that `i` never stands in anything else.
+    fn line(&self, index: &str, fields: &[(&str, Value)]) {
         let mut map = Map::new();
         map.insert("nonce".to_owned(), self.script.nonce.clone());
-        map.insert("i".to_owned(), self.index.into());
+        map.insert(index.to_owned(), self.index.into());
         map.insert("step".to_owned(), self.name.as_str().into());
         for (key, value) in fields {
             map.insert((*key).to_owned(), value.clone());
@@ -151,12 +154,12 @@ impl Cx<'_> {
     /// The step's answer, ahead of its end: for steps that wait or never come back.
     pub fn answer(&mut self, ok: Value) {
         self.answered = true;
-        self.line(&[("ok", ok)]);
+        self.line("i", &[("ok", ok)]);
     }
 
     /// Something that happened while the step runs; its answer is still to come.
     pub fn event(&self, event: Value) {
-        self.line(&[("event", event)]);
+        self.line("of", &[("event", event)]);
     }
 
     /// The last line of the script. Written once.
@@ -194,10 +197,15 @@ impl Cx<'_> {
     }
 }
 
-/// A system call that the alarm ended.
-fn timed_out(fail: Fail) -> Fail {
-    if fail.errno == libc::EINTR && sys::signal::Alarm::expired() {
-        return Fail::new(libc::ETIMEDOUT, format_args!("{} (took longer than {STEP_MS} ms)", fail.what));
-    }
-    fail
+/// Runs a step that knows no deadline of its own under the alarm, and names the cause when it was that.
+fn bounded(ms: u64, run: impl FnOnce() -> Answer) -> Answer {
+    let alarm = sys::signal::Alarm::new(ms);
+    let answer = run();
+    drop(alarm);
+    answer.map_err(|fail| {
+        if fail.errno == libc::EINTR && sys::signal::Alarm::expired() {
+            return Fail::new(libc::ETIMEDOUT, format_args!("{} (took longer than {ms} ms)", fail.what));
+        }
+        fail
+    })
 }

@@ -382,3 +382,21 @@ fn identity_can_be_changed() {
     assert_eq!(answers.ok(9)["RLIMIT_NOFILE"], json!({ "cur": 64, "max": 128 }));
     assert_eq!((answers.errno(10), answers.errno(11)), (22, 22));
 }
+
+#[test]
+fn what_blocks_is_interrupted() {
+    let answers = probe(&json!([
+        { "ask": "sigstate" },
+        { "ask": "syscall", "name": "pause", "timeout_ms": 50 },
+        { "ask": "syscall", "name": "wait4", "args": [-1, null, 0], "timeout_ms": 50 },
+        { "ask": "umask", "timeout_ms": "soon" }, { "ask": "umask", "timeout_ms": 3_600_001 },
+        { "ask": "syscall", "name": "pause", "fork": true, "timeout_ms": 100 },
+        { "ask": "sigstate" }, { "ask": "syscall", "name": "pause", "timeout_ms": 0 },
+    ]));
+    assert_eq!(answers.errno(7), 110);
+    assert_eq!(answers.errno(1), 110, "{}", answers.line(1));
+    assert_eq!(answers.ok(2)["error"], "ECHILD");
+    assert_eq!((answers.errno(3), answers.errno(4)), (22, 22));
+    assert_eq!(answers.errno(5), 110);
+    assert_eq!(answers.ok(0), answers.ok(6), "the alarm leaves no trace");
+}

@@ -238,3 +238,24 @@ fn keyrings_locks_and_labels_answer() {
     assert_eq!(answers.ok(5)["ret"], 1, "PR_GET_DUMPABLE");
     assert_eq!(answers.errno(6), 22);
 }
+
+#[test]
+fn kernel_settings_and_keys() {
+    let path = |name: &str| std::fs::read_to_string(format!("/proc/sys/{name}")).expect("read");
+    let answers = probe(&json!([
+        { "ask": "sysctl", "name": "kernel.pid_max" }, { "ask": "sysctl", "name": "kernel/hostname" },
+        { "ask": "sysctl", "name": "no.such" }, { "ask": "key", "id": -3 }, { "ask": "key", "id": 1 },
+        { "ask": "statfs", "path": "/proc" }, { "ask": "mount_id", "path": "/proc" }, { "ask": "mounts" },
+    ]));
+    assert_eq!(answers.ok(0)["value"], path("kernel/pid_max").trim());
+    assert_eq!(answers.ok(1)["value"], path("kernel/hostname").trim());
+    assert_eq!(answers.errno(2), 2);
+    assert!(answers.ok(3)["description"].as_str().is_some_and(|text| text.starts_with("keyring;")));
+    assert!(answers.errno(4) > 0);
+    assert_eq!(answers.ok(5)["type"], "0x9fa0");
+    let mounts = answers.ok(7)["mounts"].as_array().expect("list");
+    let proc = mounts.iter().rfind(|mount| mount["mountpoint"] == "/proc").expect("/proc");
+    assert_eq!(proc["id"], answers.ok(6)["mount_id"]);
+    let lines = std::fs::read_to_string("/proc/self/mountinfo").expect("read").lines().count();
+    assert_eq!(mounts.len(), lines);
+}

@@ -113,7 +113,7 @@ pub fn syscall(_: &mut Cx, step: &Step) -> Answer {
         return Err(Fail::script("a system call has at most 6 arguments"));
     }
     if step.flag("fork")? {
-        return in_child(number, &mut arguments);
+        return in_child(number, &mut arguments, step.timeout_ms(5000)?);
     }
     let (ret, errno) = invoke(number, &mut arguments);
     if errno == libc::EINTR && sys::signal::Alarm::expired() {
@@ -123,7 +123,7 @@ pub fn syscall(_: &mut Cx, step: &Step) -> Answer {
 }
 
 /// The call in a child of its own: for what changes the process, or what a filter kills it for.
-fn in_child(number: i64, arguments: &mut [Argument]) -> Answer {
+fn in_child(number: i64, arguments: &mut [Argument], ms: u64) -> Answer {
     let (reader, writer) = sys::file::pipe().what("pipe")?;
     let pid = process::fork().what("fork")?;
     if pid == 0 {
@@ -134,7 +134,7 @@ fn in_child(number: i64, arguments: &mut [Argument]) -> Answer {
     }
     drop(writer);
     let _ = sc!(SYS_fcntl, reader.0, libc::F_SETFL, libc::O_NONBLOCK);
-    let deadline = Deadline::in_ms(5000);
+    let deadline = Deadline::in_ms(ms);
     let answer = sys::file::read_fd(reader.0, 16, deadline);
     let mut ended = process::wait_for(pid, deadline).what("wait4")?;
     if ended.is_none() {

@@ -168,7 +168,8 @@ fn start_timer(ms: u64) -> Result<i32, i32> {
     let mut id = [0; 4];
     sc!(SYS_timer_create, libc::CLOCK_MONOTONIC, &event, &mut id)?;
     let id = i32::from_ne_bytes(id);
-    let every_and_first = [timespec(50_000_000), timespec(ms as i64 * 1_000_000)].concat();
+    // Zero would mean never.
+    let every_and_first = [timespec(50_000_000), timespec(ms.max(1) as i64 * 1_000_000)].concat();
     sc!(SYS_timer_settime, id, 0, every_and_first.as_slice(), 0)?;
     Ok(id)
 }

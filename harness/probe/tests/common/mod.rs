@@ -33,7 +33,7 @@ pub struct Answers {
 impl Answers {
     /// The one answer of step `i`.
     pub fn line(&self, i: usize) -> &Value {
-        let is_answer = |line: &&Value| line["i"] == i && line.get("event").is_none();
+        let is_answer = |line: &&Value| line["i"] == i;
         let found: Vec<_> = self.lines.iter().filter(is_answer).collect();
         assert_eq!(found.len(), 1, "step {i} has one answer: {self:#?}");
         found[0]
@@ -47,7 +47,7 @@ impl Answers {
         line["errno"].as_i64().unwrap_or_else(|| panic!("step {i} did not fail: {line}"))
     }
     pub fn events(&self, i: usize) -> Vec<&Value> {
-        self.lines.iter().filter(|line| line["i"] == i).filter_map(|line| line.get("event")).collect()
+        self.lines.iter().filter(|line| line["of"] == i).filter_map(|line| line.get("event")).collect()
     }
     pub fn code(&self) -> Option<i32> {
         self.status.code()
