@@ -154,7 +154,7 @@ fn suites_by_file(requirements: &[Requirement], plan: &[PlannedCase]) -> BTreeMa
 }
 
 /// Files of the OCI runtime-spec.
-const OCI_FILES: &[&str] = &[
+pub(crate) const OCI_FILES: &[&str] = &[
     "spec.md",
     "glossary.md",
     "bundle.md",

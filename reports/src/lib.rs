@@ -5,6 +5,8 @@
 //! [`text`] and the escaping of the format before it is written.
 
 pub mod coverage;
+pub mod diff;
+pub mod html;
 pub mod junit;
 pub mod markdown;
 pub mod tap;

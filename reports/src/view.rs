@@ -11,6 +11,7 @@ pub(crate) struct View<'a> {
     cells: HashMap<&'a str, HashMap<&'a str, &'a CaseRecord>>,
     tries: HashMap<&'a str, HashMap<&'a str, Vec<&'a CaseRecord>>>,
     requirements: HashMap<&'a str, &'a Requirement>,
+    plan: HashMap<&'a str, &'a PlannedCase>,
 }
 
 /// The cases of one section of a suite.
@@ -34,6 +35,7 @@ impl<'a> View<'a> {
             run,
             cells,
             tries,
+            plan: run.header.plan.iter().map(|c| (c.id.as_str(), c)).collect(),
             requirements: run.header.requirements.iter().map(|r| (r.id.as_str(), r)).collect(),
         }
     }
@@ -48,6 +50,10 @@ impl<'a> View<'a> {
 
     pub fn requirement(&self, id: &str) -> Option<&'a Requirement> {
         self.requirements.get(id).copied()
+    }
+
+    pub fn planned(&self, id: &str) -> Option<&'a PlannedCase> {
+        self.plan.get(id).copied()
     }
 
     /// Sections in the order in which the plan names them first.

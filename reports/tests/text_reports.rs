@@ -1,5 +1,8 @@
 //! The reports that are text: TAP, Markdown, terminal, the verdict and the coverage table.
 
+// Helpers of tests end the test where they cannot go on, and say why they skip.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 mod common;
 
 use plimsoll_model::{ExitCode, OutcomeKind, Run};

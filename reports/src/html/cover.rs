@@ -1,0 +1,223 @@
+//! The catalogue: what is tested, what each target meets.
+
+use askama::Template;
+use plimsoll_model::{CaseRecord, Level, OutcomeKind, PlannedCase, Requirement};
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Cell, cell, columns, fragment, letter};
+use crate::coverage::{Coverage, coverage};
+use crate::text::{one_line, shorten};
+use crate::verdict::percent;
+use crate::view::View;
+
+#[derive(Template)]
+#[template(path = "coverage.html")]
+struct Body {
+    sentence: String,
+    targets: Vec<String>,
+    columns: usize,
+    files: Vec<File>,
+    mistakes: Vec<String>,
+}
+
+struct File {
+    id: String,
+    name: String,
+    statements: usize,
+    tested: usize,
+    waived: usize,
+    open: usize,
+    percent: usize,
+    violated: usize,
+    met: Vec<Cell>,
+    sections: Vec<Clauses>,
+}
+
+/// The requirements under one anchor.
+struct Clauses {
+    name: String,
+    note: String,
+    rows: Vec<Row>,
+}
+
+struct Row {
+    anchor: String,
+    id: String,
+    level: &'static str,
+    text: String,
+    why: String,
+    cases: Vec<Link>,
+    cells: Vec<Cell>,
+    kinds: Vec<Option<OutcomeKind>>,
+    is_waived: bool,
+}
+
+struct Link {
+    name: String,
+    href: String,
+}
+
+pub(super) fn body(view: &View<'_>) -> String {
+    let header = &view.run.header;
+    if header.requirements.is_empty() {
+        return String::new();
+    }
+    let counted = coverage(&header.requirements, &header.plan, &header.waivers);
+    let mut covering: BTreeMap<&str, Vec<&PlannedCase>> = BTreeMap::new();
+    for case in &header.plan {
+        for id in case.covers.iter().collect::<BTreeSet<_>>() {
+            covering.entry(id).or_default().push(case);
+        }
+    }
+    let waived: BTreeMap<&str, &str> =
+        counted.waived.iter().map(|w| (w.id.as_str(), w.reason.as_str())).collect();
+    let mut files: Vec<(&str, Vec<Clauses>)> = Vec::new();
+    for requirement in &header.requirements {
+        let cases = covering.get(requirement.id.as_str()).map_or(&[][..], Vec::as_slice);
+        let row = row(view, requirement, cases, waived.get(requirement.id.as_str()).copied());
+        let at = files.iter().position(|(f, _)| *f == requirement.file).unwrap_or_else(|| {
+            files.push((&requirement.file, Vec::new()));
+            files.len() - 1
+        });
+        let name = if requirement.anchor.is_empty() {
+            "(no anchor)".to_owned()
+        } else {
+            one_line(&requirement.anchor)
+        };
+        let sections = &mut files[at].1;
+        match sections.iter_mut().find(|s| s.name == name) {
+            Some(section) => section.rows.push(row),
+            None => sections.push(Clauses { name, note: String::new(), rows: vec![row] }),
+        }
+    }
+    let targets = columns(view);
+    Body {
+        sentence: counted.sentence(),
+        columns: targets.len() + 1,
+        files: files.into_iter().map(|(name, sections)| file(name, sections, targets.len())).collect(),
+        targets,
+        mistakes: mistakes(&counted),
+    }
+    .render()
+    .unwrap_or_default()
+}
+
+fn mistakes(counted: &Coverage) -> Vec<String> {
+    let unknown = counted.unknown.iter().map(|id| format!("{} is not in the catalogue", one_line(id)));
+    let stale = counted.stale_waivers.iter().map(|id| format!("{} is waived, but tested", one_line(id)));
+    unknown.chain(stale).take(100).collect()
+}
+
+fn row(view: &View<'_>, requirement: &Requirement, cases: &[&PlannedCase], waiver: Option<&str>) -> Row {
+    let targets = &view.run.header.targets;
+    let kinds: Vec<Option<OutcomeKind>> = if cases.is_empty() {
+        vec![None; targets.len()]
+    } else {
+        targets.iter().map(|t| state(view, requirement, cases, &t.label)).collect()
+    };
+    let blank = || Cell { class: "x", text: String::new() };
+    let shown = cases.iter().take(8);
+    let mut links: Vec<Link> =
+        shown.map(|c| Link { name: c.id.name().to_owned(), href: c.id.to_string() }).collect();
+    if cases.len() > 8 {
+        links.push(Link { name: format!("{} more", cases.len() - 8), href: cases[8].id.to_string() });
+    }
+    Row {
+        anchor: fragment("r-", &requirement.id),
+        id: one_line(&requirement.id),
+        level: requirement.level.word(),
+        text: shorten(&one_line(&requirement.text), 600),
+        why: waiver
+            .map_or_else(|| why_open(requirement), |w| format!("waived: {}", shorten(&one_line(w), 300))),
+        is_waived: waiver.is_some(),
+        cells: kinds.iter().map(|k| if cases.is_empty() { blank() } else { state_cell(*k) }).collect(),
+        kinds,
+        cases: links,
+    }
+}
+
+fn why_open(requirement: &Requirement) -> String {
+    let kind = match requirement.level {
+        Level::May | Level::MayNot | Level::Optional => "not tested (a permission)",
+        _ => "open: not tested yet",
+    };
+    kind.to_owned()
+}
+
+fn state_cell(kind: Option<OutcomeKind>) -> Cell {
+    match kind {
+        Some(OutcomeKind::Pass) => Cell { class: "p", text: "✓ met".to_owned() },
+        Some(OutcomeKind::Fail) => Cell { class: "f", text: "✗ not met".to_owned() },
+        Some(OutcomeKind::Warn) => Cell { class: "w", text: "! not met".to_owned() },
+        None => Cell { class: "x", text: "· undecided".to_owned() },
+        other => cell(other),
+    }
+}
+
+/// What the covering cases say about one requirement on one target. A violation counts for the requirement that it
+/// names; a case that failed for another one leaves this one undecided.
+fn state(
+    view: &View<'_>,
+    requirement: &Requirement,
+    cases: &[&PlannedCase],
+    target: &str,
+) -> Option<OutcomeKind> {
+    let records = cases.iter().filter_map(|c| view.record(c.id.as_str(), target).map(|r| (*c, r)));
+    records.filter_map(|(case, record)| says(requirement, case, record)).max_by_key(|kind| match kind {
+        OutcomeKind::Fail => 6,
+        OutcomeKind::Warn => 5,
+        OutcomeKind::Error => 4,
+        OutcomeKind::Pass => 3,
+        OutcomeKind::Skip => 2,
+        OutcomeKind::NotApplicable => 1,
+        OutcomeKind::NotRun => 0,
+    })
+}
+
+fn says(requirement: &Requirement, case: &PlannedCase, record: &CaseRecord) -> Option<OutcomeKind> {
+    let kind = record.outcome.kind();
+    if !matches!(kind, OutcomeKind::Fail | OutcomeKind::Warn) {
+        return Some(kind);
+    }
+    let primary = case.covers.first() == Some(&requirement.id);
+    let named = record
+        .outcome
+        .violations()
+        .iter()
+        .any(|v| v.requirement == requirement.id || (primary && v.requirement.is_empty()));
+    named.then_some(kind)
+}
+
+fn file(name: &str, mut sections: Vec<Clauses>, targets: usize) -> File {
+    for section in &mut sections {
+        let tested = section.rows.iter().filter(|r| !r.cases.is_empty()).count();
+        section.note = format!("{tested} of {} tested", section.rows.len());
+    }
+    let rows = || sections.iter().flat_map(|s| &s.rows);
+    let statements = rows().count();
+    let tested = rows().filter(|r| !r.cases.is_empty()).count();
+    let waived = rows().filter(|r| r.is_waived).count();
+    let not_met = |k: &Option<OutcomeKind>| matches!(k, Some(OutcomeKind::Fail | OutcomeKind::Warn));
+    let met = |t: usize| {
+        let pass = rows().filter(|r| r.kinds[t] == Some(OutcomeKind::Pass)).count();
+        let bad = rows().filter(|r| not_met(&r.kinds[t])).count();
+        let class = if bad > 0 { "f" } else { letter(OutcomeKind::Pass) };
+        if pass + bad == 0 {
+            return Cell { class: "x", text: "–".to_owned() };
+        }
+        let glyph = if bad > 0 { '✗' } else { '✓' };
+        Cell { class, text: format!("{glyph} {pass}/{}", pass + bad) }
+    };
+    File {
+        id: fragment("f-", name),
+        name: one_line(name),
+        statements,
+        tested,
+        waived,
+        open: statements - tested - waived,
+        percent: percent(tested, statements),
+        violated: rows().filter(|r| r.kinds.iter().any(not_met)).count(),
+        met: (0..targets).map(met).collect(),
+        sections,
+    }
+}

@@ -1,0 +1,202 @@
+//! The HTML page: content, size, and what a real browser makes of it.
+
+// Helpers of tests end the test where they cannot go on, and say why they skip.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+mod common;
+
+use plimsoll_reports::html::{self, Assets, Options};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+#[test]
+fn the_page_tells_everything_in_order() {
+    let run = common::sample();
+    let page = html::render(&run, &Options { baseline: Some(&run), ..Options::default() });
+    let mut at = 0;
+    for part in [
+        "<title>Gate closed: runc 1.1.5+ds1: 4/5 MUST pass",
+        "<h1>✗ Gate closed</h1>",
+        "7 cases cover 3 of 4 MUST requirements (75 %).",
+        "<section id=\"targets\"",
+        "CAP_SYS_RESOURCE",
+        "<section id=\"changes\"",
+        "<section id=\"coverage\"",
+        "<section id=\"matrix\"",
+        "<section id=\"cases\"",
+        "id=\"oci-runtime/kill/stopped-is-error@runc\"",
+        "https://github.com/opencontainers/runtime-spec/blob/v1.3.0/runtime.md#kill",
+        "<dt>expected</dt><dd>exit status ≠ 0</dd>",
+        "container C1 &#60;is&#62; not running &#38; gone",
+        "plimsoll run -t oci:/usr/sbin/runc --case oci-runtime/kill/stopped-is-error --keep",
+        "<section id=\"facts\"",
+        "mount-point-created",
+        "<section id=\"method\"",
+        "no memory controller in cgroup v2",
+    ] {
+        let found = page[at..].find(part);
+        assert!(found.is_some(), "{part} is missing or out of order");
+        at += found.unwrap();
+    }
+    assert_eq!(page, html::render(&run, &Options { baseline: Some(&run), ..Options::default() }));
+}
+
+#[test]
+fn assets_can_live_beside_the_page() {
+    let page = html::render(&common::sample(), &Options { assets: Assets::External, baseline: None });
+    assert!(page.contains("<link rel=\"stylesheet\" href=\"report.css\">") && !page.contains("<style>"));
+    assert!(page.contains("<script src=\"report.js\" defer></script>"));
+    assert!(!page.contains(" style=\""), "a policy without inline styles would drop it");
+    assert_eq!(html::assets().map(|(name, _)| name), ["report.css", "report.js"]);
+}
+
+#[test]
+fn two_thousand_cases_on_six_targets_stay_below_four_megabytes() {
+    let page = html::render(&common::large(2000, 6), &Options::default());
+    assert!(page.len() < 4_000_000, "{} bytes", page.len());
+    assert!(page.contains("case-number-1991-does-what-it-says@runtime-5"));
+}
+
+/// A browser with a profile of its own, which goes with it.
+struct Browser {
+    program: PathBuf,
+    dir: tempfile::TempDir,
+}
+
+impl Browser {
+    fn find() -> Option<Self> {
+        let paths = std::env::var_os("PATH").unwrap_or_default();
+        let mut all =
+            std::env::split_paths(&paths).flat_map(|d| [d.join("chromium"), d.join("google-chrome")]);
+        let program = all.find(|p| p.is_file());
+        if program.is_none() {
+            assert!(std::env::var_os("PLIMSOLL_CI").is_none(), "no browser is installed");
+            println!("SKIP: no browser is installed");
+        }
+        Some(Self { program: program?, dir: tempfile::tempdir().unwrap() })
+    }
+
+    fn page(&self, name: &str, html: &str) -> String {
+        let file = self.dir.path().join(name);
+        std::fs::write(&file, html).unwrap();
+        format!("file://{}", file.display())
+    }
+
+    /// Runs the browser to its end, with a bound, and gives what it printed.
+    fn run(&self, args: &[&str], url: &str) -> String {
+        let profile = tempfile::tempdir_in(self.dir.path()).unwrap();
+        let out = self.dir.path().join("out.txt");
+        let mut child = Command::new(&self.program)
+            .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
+            .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+            .arg(format!("--user-data-dir={}", profile.path().display()))
+            .args(args)
+            .arg(url)
+            .stdin(Stdio::null())
+            .stdout(std::fs::File::create(&out).unwrap())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(180);
+        while child.try_wait().unwrap().is_none() {
+            if Instant::now() > deadline {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                panic!("the browser did not end within 180 s");
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        std::fs::read_to_string(out).unwrap()
+    }
+
+    fn dom(&self, url: &str) -> String {
+        self.run(&["--dump-dom", "--virtual-time-budget=5000"], url)
+    }
+}
+
+#[test]
+fn filters_work_and_a_filtered_view_is_a_link() {
+    let Some(browser) = Browser::find() else { return };
+    let url = browser.page("report.html", &html::render(&common::sample(), &Options::default()));
+    let dom = browser.dom(&url);
+    assert!(dom.contains("7 of 7 cases shown"), "the script did not run");
+    for (fragment, want) in [
+        ("?diff=1", "5 of 7 cases shown"),
+        ("?q=kill", "2 of 7 cases shown"),
+        ("?outcome=f", "1 of 7 cases shown"),
+        ("?outcome=f&target=2", "0 of 7 cases shown"),
+        ("?level=s", "1 of 7 cases shown"),
+        ("?outcome=nonsense&level=%22", "7 of 7 cases shown"),
+    ] {
+        let dom = browser.dom(&format!("{url}#{fragment}"));
+        assert!(
+            dom.contains(want),
+            "{fragment}: {:?}",
+            dom.find("cases shown").map(|i| &dom[i.saturating_sub(20)..i + 11])
+        );
+    }
+    let dom = browser.dom(&format!("{url}#oci-runtime/kill/stopped-is-error@runc"));
+    assert!(
+        dom.contains("<details id=\"oci-runtime/kill/stopped-is-error\" open=\"\">"),
+        "the link opens its case"
+    );
+}
+
+/// Whether a hostile string ran: each marks the root element.
+fn is_marked(dom: &str) -> bool {
+    let root = dom.split_once("<html").map_or("", |(_, rest)| rest);
+    root.split('>').next().is_some_and(|tag| tag.contains("data-pwned"))
+}
+
+#[test]
+fn no_hostile_string_runs_a_script() {
+    let Some(browser) = Browser::find() else { return };
+    assert!(common::hostile::strings().len() >= 200);
+    let run = common::hostile::run();
+    for (name, assets) in [("inline.html", Assets::Inline), ("external.html", Assets::External)] {
+        let page = html::render(&run, &Options { assets, baseline: Some(&run) });
+        for (name, text) in html::assets() {
+            std::fs::write(browser.dir.path().join(name), text).unwrap();
+        }
+        let dom = browser.dom(&browser.page(name, &page));
+        assert!(!is_marked(&dom), "{name}: a hostile string ran as a script");
+        assert!(dom.contains("cases shown"), "{name}: the page's own script did not run");
+        assert!(!dom.contains("<img") && !dom.contains("<iframe"), "{name}: an element was smuggled in");
+        if assets == Assets::External {
+            continue;
+        }
+        // Escaping alone must do, should a browser know no policies.
+        let (before, rest) = page.split_once("<meta http-equiv=").unwrap();
+        let open = format!("{before}{}", rest.split_once('>').unwrap().1);
+        let dom = browser.dom(&browser.page(name, &open));
+        assert!(!is_marked(&dom), "{name}: a hostile string ran where there was no policy");
+    }
+    // The control: without the policy and without escaping the same browser runs the same string.
+    let naked = format!("<!doctype html><body>{}", common::hostile::strings()[0]);
+    assert!(is_marked(&browser.dom(&browser.page("naked.html", &naked))));
+}
+
+#[test]
+fn pictures_can_be_taken() {
+    let Some(dir) = std::env::var_os("PLIMSOLL_SCREENSHOTS").map(PathBuf::from) else { return };
+    let Some(browser) = Browser::find() else { return };
+    let run = common::sample();
+    let url = browser
+        .page("report.html", &html::render(&run, &Options { baseline: Some(&run), ..Options::default() }));
+    let shoot = |url: &str, name: &str, size: &str, more: &[&str]| {
+        let file = format!("--screenshot={}", Path::new(&dir).join(name).display());
+        let size = format!("--window-size={size}");
+        let args = [&[file.as_str(), size.as_str(), "--hide-scrollbars", "--virtual-time-budget=5000"], more]
+            .concat();
+        browser.run(&args, url);
+        assert!(Path::new(&dir).join(name).is_file());
+    };
+    shoot(&url, "light.png", "1280,4200", &[]);
+    shoot(&url, "dark.png", "1280,4200", &["--blink-settings=preferredColorScheme=0"]);
+    // The window cannot be narrower than 500 px, a frame can.
+    let frame =
+        format!("<body style=margin:0><iframe src=\"{url}\" width=320 height=6000 style=border:0></iframe>");
+    let url = browser.page("frame.html", &frame);
+    shoot(&url, "narrow.png", "500,6000", &[]);
+}
