@@ -13,6 +13,7 @@ fn main() {
     let probe = manifest.join("../probe");
     println!("cargo::rerun-if-changed={}", probe.join("src").display());
     println!("cargo::rerun-if-changed={}", probe.join("Cargo.toml").display());
+    println!("cargo::rerun-if-changed={}", probe.join("build.rs").display());
     let target = env::var("TARGET").expect("cargo sets TARGET");
     let status = Command::new(env::var_os("CARGO").expect("cargo sets CARGO"))
         .args(["build", "--quiet", "--profile", "probe", "--target", &target, "--target-dir"])

@@ -8,7 +8,9 @@ use proc_macro::TokenStream;
 use proc_macro2::{Span, TokenStream as Tokens};
 use quote::{format_ident, quote, quote_spanned};
 use syn::parse::{Parse, ParseStream};
-use syn::{Attribute, Error, Expr, ExprArray, Ident, ItemFn, Lit, LitStr, Meta, Result, Token, parse_macro_input};
+use syn::{
+    Attribute, Error, Expr, ExprArray, Ident, ItemFn, Lit, LitStr, Meta, Result, Token, parse_macro_input,
+};
 
 /// Declares a case. Arguments:
 ///
@@ -101,7 +103,10 @@ fn doc_sentence(attributes: &[Attribute], name: &Ident) -> Result<String> {
         .collect();
     let text = lines.join(" ");
     if text.is_empty() {
-        return Err(Error::new(name.span(), "a case needs a doc sentence: it is its summary in every report"));
+        return Err(Error::new(
+            name.span(),
+            "a case needs a doc sentence: it is its summary in every report",
+        ));
     }
     if !text.ends_with('.') {
         return Err(Error::new(name.span(), "the doc sentence of a case ends with a full stop"));
@@ -116,7 +121,10 @@ fn expand(args: &Args, mut function: ItemFn) -> Result<Tokens> {
         return Err(Error::new(name.span(), "a case is an async fn"));
     }
     if args.covers.is_empty() && args.matrix.is_none() {
-        return Err(Error::new(name.span(), "a case names the requirements that it covers: covers = [\"id\"]"));
+        return Err(Error::new(
+            name.span(),
+            "a case names the requirements that it covers: covers = [\"id\"]",
+        ));
     }
     let inner = format_ident!("__case_{}", name);
     function.sig.ident = Ident::new(&inner.to_string(), Span::mixed_site().located_at(name.span()));

@@ -71,6 +71,9 @@ pub enum Drives {
     Cri,
 }
 
+/// A requirement without a case, on purpose: its id, and a reason that a reader of the specification can check.
+pub type Waiver = (&'static str, &'static str);
+
 /// A suite: one specification's cases and its catalogue.
 #[derive(Debug, Clone, Copy)]
 pub struct Suite {
@@ -82,14 +85,14 @@ pub struct Suite {
     pub drives: Drives,
     /// The catalogue's files: name and text.
     pub requirements: &'static [(&'static str, &'static str)],
-    /// Requirements without a case, on purpose: id and reason.
-    pub waivers: &'static [(&'static str, &'static str)],
+    /// Requirements without a case.
+    pub waivers: &'static [&'static [Waiver]],
     /// The requirement that a leftover violates when the case itself passed.
     pub leak_requirement: &'static str,
     /// Where a clause can be read: prefix of `file#anchor`.
     pub clause_url: &'static str,
-    /// The files of cases.
-    pub sections: &'static [Section],
+    /// The files of cases, grouped by the specification's own files.
+    pub sections: &'static [&'static [Section]],
 }
 
 /// A case with its parameters bound.
@@ -120,7 +123,7 @@ impl Suite {
     /// All cases of the suite with their parameters bound, in table order.
     pub fn bound(&self) -> Result<Vec<Bound>, SuiteError> {
         let mut all = Vec::new();
-        for section in self.sections {
+        for section in self.sections.iter().copied().flatten() {
             for case in section.cases {
                 let stem = format!("{}/{}/{}", self.name, section.name, case.name);
                 if case.axis.is_empty() {
@@ -129,7 +132,8 @@ impl Suite {
                     continue;
                 }
                 for variant in case.variants {
-                    let id = CaseId::new(format!("{stem}/{}={}", case.axis.replace('_', "-"), variant.value))?;
+                    let id =
+                        CaseId::new(format!("{stem}/{}={}", case.axis.replace('_', "-"), variant.value))?;
                     let covers = variant.covers.iter().chain(case.covers).copied().collect();
                     all.push(Bound { id, case: *case, variant: Some(*variant), covers });
                 }
@@ -170,7 +174,7 @@ impl Suite {
                 }
             }
         }
-        for (id, reason) in self.waivers {
+        for (id, reason) in self.waivers.iter().copied().flatten() {
             if catalogue.get(id).is_none() {
                 defects.push(format!("waiver for `{id}`, which the catalogue does not know"));
             }

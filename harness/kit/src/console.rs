@@ -47,17 +47,21 @@ impl ConsoleSocket {
 
     /// Takes the terminal that the runtime sends; a violation when none comes within `limit`.
     pub async fn receive(&self, limit: Duration) -> Result<Console, Stop> {
-        let (payload, fds) = wait_until("a terminal arrives on the console socket", limit, async || {
-            match self.listener.accept() {
-                Ok((stream, _)) => receive_message(&stream).map(Poll::Ready),
-                Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(Poll::NotYet("no connection".into())),
-                Err(e) => Err(e.into()),
-            }
-        })
-        .await?;
+        let (payload, fds) =
+            wait_until("a terminal arrives on the console socket", limit, async || {
+                match self.listener.accept() {
+                    Ok((stream, _)) => receive_message(&stream).map(Poll::Ready),
+                    Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(Poll::NotYet("no connection".into())),
+                    Err(e) => Err(e.into()),
+                }
+            })
+            .await?;
         let descriptors = fds.len();
         let Some(master) = fds.into_iter().next() else {
-            return Err(Stop::violation("a terminal arrives on the console socket", "a message without a descriptor"));
+            return Err(Stop::violation(
+                "a terminal arrives on the console socket",
+                "a message without a descriptor",
+            ));
         };
         let master = Arc::new(File::from(master));
         let output = Arc::new(Mutex::new(Vec::new()));

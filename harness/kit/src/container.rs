@@ -6,7 +6,7 @@ use crate::cx::Cx;
 use crate::exec::{Call, capture};
 use crate::hook::{HOOK_LOG, Hook, SHARED_INSIDE};
 use crate::host;
-use crate::json;
+use crate::patch;
 use crate::probe::{Answers, Script};
 use crate::runtime::CallOptions;
 use crate::state::State;
@@ -92,7 +92,7 @@ impl Builder {
     /// Sets a member by RFC 6901 pointer; `-` appends to an array.
     #[must_use]
     pub fn set(mut self, pointer: &str, value: impl Into<Value>) -> Self {
-        json::set(&mut self.config, pointer, value.into());
+        patch::set(&mut self.config, pointer, value.into());
         self.own_args |= pointer.starts_with("/process/args");
         self.subject = true;
         self
@@ -101,7 +101,7 @@ impl Builder {
     /// Removes a member by RFC 6901 pointer; the member has to be there.
     #[must_use]
     pub fn remove(mut self, pointer: &str) -> Self {
-        let removed = json::remove(&mut self.config, pointer);
+        let removed = patch::remove(&mut self.config, pointer);
         debug_assert!(removed.is_some(), "nothing stands at {pointer}");
         self.subject = true;
         self
@@ -336,7 +336,10 @@ impl Builder {
         start.must_fail()?;
         let answers = container.answers_so_far()?;
         if !answers.is_empty() {
-            return Err(Stop::violation("a refused bundle's program does not run", "start failed, yet the program ran"));
+            return Err(Stop::violation(
+                "a refused bundle's program does not run",
+                "start failed, yet the program ran",
+            ));
         }
         container.delete_force().await?;
         container.nothing_left().await?;
@@ -371,15 +374,20 @@ impl Written {
         let shared = &container.shared;
         shared.attempted.set(true);
         let pid_file = container.pid_file();
-        let mut args = vec!["create".to_owned(), "--bundle".into(), shared.bundle.dir().display().to_string()];
+        let mut args =
+            vec!["create".to_owned(), "--bundle".into(), shared.bundle.dir().display().to_string()];
         args.extend(["--pid-file".to_owned(), pid_file.display().to_string()]);
         if let Some(console) = &self.console {
             args.extend(["--console-socket".to_owned(), console.path().display().to_string()]);
         }
         args.extend(self.flags);
         args.push(shared.id.clone());
-        let options =
-            CallOptions { output: Some(container.io_stem()), fds: self.fds, stdin: self.stdin, ..CallOptions::default() };
+        let options = CallOptions {
+            output: Some(container.io_stem()),
+            fds: self.fds,
+            stdin: self.stdin,
+            ..CallOptions::default()
+        };
         let call = shared.cx.runtime().call_with(&args, options).await?;
         if call.succeeded() {
             shared.pid.set(fs::read_to_string(&pid_file).ok().and_then(|t| t.trim().parse().ok()));
@@ -404,16 +412,15 @@ fn add_hooks(cx: &Cx, hooks: &[Hook], config: &mut Value, nonce: &str) {
     let (probe, shared) = (cx.probe_path().display().to_string(), cx.shared().display().to_string());
     for hook in hooks {
         let entry = hook.entry(nonce, &probe, &shared);
-        json::set(config, &format!("/hooks/{}", hook.kind.key()), {
+        patch::set(config, &format!("/hooks/{}", hook.kind.key()), {
             let mut list = config["hooks"][hook.kind.key()].as_array().cloned().unwrap_or_default();
             list.push(entry);
             Value::Array(list)
         });
     }
     if hooks.iter().any(|h| h.kind.resolves_in_container()) {
-        let mount =
-            json!({ "destination": SHARED_INSIDE, "type": "bind", "source": shared, "options": ["rbind", "rw"] });
-        json::set(config, "/mounts/-", mount);
+        let mount = json!({ "destination": SHARED_INSIDE, "type": "bind", "source": shared, "options": ["rbind", "rw"] });
+        patch::set(config, "/mounts/-", mount);
     }
 }
 
@@ -595,7 +602,8 @@ impl Container {
     /// Waits for the answer to a step, and gives all answers so far.
     pub async fn wait_for_answer(&self, step: &str) -> Result<Answers, Stop> {
         let limit = self.shared.cx.limits().wait();
-        let result = wait_until(&format!("the program answers `{step}`"), limit, async || {
+        let what = format!("the program answers `{step}`");
+        let result = wait_until(&what, limit, async || {
             let answers = self.answers_so_far()?;
             if !answers.all(step).is_empty() {
                 return Ok(Poll::Ready(answers));
@@ -673,7 +681,8 @@ impl Container {
     /// The namespace of the init process: the text of `/proc/PID/ns/NAME`.
     pub fn namespace(&self, name: &str) -> Result<String, Stop> {
         let path = format!("/proc/{}/ns/{name}", self.pid()?);
-        let link = fs::read_link(&path).map_err(|e| Stop::setup(format!("reading the namespace {name}: {e}")))?;
+        let link =
+            fs::read_link(&path).map_err(|e| Stop::setup(format!("reading the namespace {name}: {e}")))?;
         Ok(link.display().to_string())
     }
 
@@ -682,9 +691,15 @@ impl Container {
         let text = self.proc_file("cgroup")?;
         let all = host::hierarchies();
         let v1 = |c: &str| c.split(',').any(|x| x == controller);
-        for (names, path) in text.lines().filter_map(|l| l.splitn(3, ':').nth(1).zip(l.splitn(3, ':').nth(2))) {
+        for line in text.lines() {
+            let mut parts = line.splitn(3, ':').skip(1);
+            let (Some(names), Some(path)) = (parts.next(), parts.next()) else { continue };
             let hierarchy = all.iter().find(|h| {
-                if names.is_empty() { h.unified } else { h.controllers.iter().any(|c| names.split(',').any(|n| n == c)) }
+                if names.is_empty() {
+                    h.unified
+                } else {
+                    h.controllers.iter().any(|c| names.split(',').any(|n| n == c))
+                }
             });
             let wanted = if controller.is_empty() { names.is_empty() } else { v1(names) };
             if let (true, Some(h)) = (wanted, hierarchy) {
@@ -695,20 +710,13 @@ impl Container {
         if controller.is_empty() {
             return Err(Stop::setup("the init process is in no version 2 cgroup"));
         }
-        self.cgroup_v2_of(&text, &all, controller)
-    }
-
-    fn cgroup_v2_of(&self, text: &str, all: &[host::Hierarchy], controller: &str) -> Result<PathBuf, Stop> {
-        let path = text.lines().find_map(|l| l.strip_prefix("0::"));
-        match (path, all.iter().find(|h| h.unified)) {
-            (Some(path), Some(h)) => Ok(h.mount.join(path.trim_start_matches('/'))),
-            _ => Err(Stop::setup(format!("the init process is in no cgroup of {controller}"))),
-        }
+        cgroup_v2_of(&text, &all, controller)
     }
 
     /// Directories of this container's cgroups path that exist on the host, over all hierarchies.
     pub fn cgroup_directories(&self) -> Vec<PathBuf> {
-        let path = self.shared.config.pointer("/linux/cgroupsPath").and_then(Value::as_str).unwrap_or_default();
+        let path =
+            self.shared.config.pointer("/linux/cgroupsPath").and_then(Value::as_str).unwrap_or_default();
         if path.len() < 2 {
             return Vec::new();
         }
@@ -751,5 +759,14 @@ impl Container {
     /// Whether the harness still has to delete it.
     pub fn needs_cleanup(&self) -> bool {
         self.shared.attempted.get() && !self.shared.deleted.get()
+    }
+}
+
+/// A controller of version 2 has no line of its own in `/proc/PID/cgroup`.
+fn cgroup_v2_of(text: &str, all: &[host::Hierarchy], controller: &str) -> Result<PathBuf, Stop> {
+    let path = text.lines().find_map(|l| l.strip_prefix("0::"));
+    match (path, all.iter().find(|h| h.unified)) {
+        (Some(path), Some(h)) => Ok(h.mount.join(path.trim_start_matches('/'))),
+        _ => Err(Stop::setup(format!("the init process is in no cgroup of {controller}"))),
     }
 }

@@ -65,7 +65,11 @@ impl Call {
 
     /// A violation unless the call succeeded.
     pub fn must_succeed(&self) -> Result<&Self, Stop> {
-        if self.succeeded() { Ok(self) } else { Err(Stop::violation("the operation succeeds", self.describe())) }
+        if self.succeeded() {
+            Ok(self)
+        } else {
+            Err(Stop::violation("the operation succeeds", self.describe()))
+        }
     }
 
     /// A violation unless the call failed in the way that a runtime reports errors: it ended by itself, within its
@@ -73,7 +77,10 @@ impl Call {
     pub fn must_fail(&self) -> Result<&Self, Stop> {
         match self.status {
             CallStatus::Exited(code) if code != 0 => Ok(self),
-            _ => Err(Stop::violation("the operation fails with an error of its own (exit status other than 0)", self.describe())),
+            _ => Err(Stop::violation(
+                "the operation fails with an error of its own (exit status other than 0)",
+                self.describe(),
+            )),
         }
     }
 
@@ -168,7 +175,8 @@ impl Exec {
 
     /// Starts it; the caller waits later.
     pub fn spawn(self, reaper: &Reaper) -> Result<Running, Stop> {
-        let argv = std::iter::once(self.program.display().to_string()).chain(self.args.iter().cloned()).collect();
+        let argv =
+            std::iter::once(self.program.display().to_string()).chain(self.args.iter().cloned()).collect();
         let (out_path, err_path) = (self.output.with_extension("out"), self.output.with_extension("err"));
         let append = |path: &Path| fs::OpenOptions::new().create(true).append(true).open(path);
         let mut command = Command::new(&self.program);
@@ -193,7 +201,9 @@ impl Exec {
         let start = Instant::now();
         let child = command.spawn().map_err(|e| {
             let what = format!("cannot execute {}: {e}", self.program.display());
-            Stop::Trouble(Trouble::new(TroubleKind::Setup, what).hint("check that the target is an executable file"))
+            Stop::Trouble(
+                Trouble::new(TroubleKind::Setup, what).hint("check that the target is an executable file"),
+            )
         })?;
         let pid = child.id().unwrap_or_default() as i32;
         reaper.adopt(pid);
@@ -252,7 +262,8 @@ impl Running {
         };
         let duration = self.start.elapsed();
         self.reaper.release(self.pid);
-        let (stdout, stderr) = (capture(&self.out_path, self.capture)?, capture(&self.err_path, self.capture)?);
+        let (stdout, stderr) =
+            (capture(&self.out_path, self.capture)?, capture(&self.err_path, self.capture)?);
         Ok(Call { argv: self.argv, status, stdout, stderr, duration })
     }
 
@@ -288,10 +299,11 @@ pub fn capture(path: &Path, limit: u64) -> Result<String, Stop> {
     };
     let size = file.metadata()?.len();
     let mut head = Vec::new();
-    file.by_ref().take(limit).read_to_end(&mut head)?;
+    Read::by_ref(&mut file).take(limit).read_to_end(&mut head)?;
     let mut text = String::from_utf8_lossy(&head).into_owned();
     if size > 2 * limit {
-        text.push_str(&format!("\n[... {} bytes left out ...]\n", size - 2 * limit));
+        let left_out = size - 2 * limit;
+        text.extend(["\n[... ", &left_out.to_string(), " bytes left out ...]\n"]);
     }
     if size > limit {
         file.seek(SeekFrom::Start(limit.max(size.saturating_sub(limit))))?;

@@ -32,7 +32,11 @@ pub fn hierarchies() -> Vec<Hierarchy> {
         let controllers: Vec<String> = if unified {
             Vec::new()
         } else {
-            options.split(',').filter(|o| !matches!(*o, "rw" | "ro" | "xattr") && !o.starts_with("release_agent")).map(str::to_owned).collect()
+            options
+                .split(',')
+                .filter(|o| !matches!(*o, "rw" | "ro" | "xattr") && !o.starts_with("release_agent"))
+                .map(str::to_owned)
+                .collect()
         };
         if !found.iter().any(|h| h.unified == unified && h.controllers == controllers) {
             found.push(Hierarchy { mount: PathBuf::from(mount), controllers, unified });
@@ -56,13 +60,47 @@ fn v2_controllers(mount: &Path) -> Vec<String> {
 
 /// All capabilities by number.
 pub const CAPABILITIES: [&str; 41] = [
-    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID",
-    "CAP_SETUID", "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_ADMIN",
-    "CAP_NET_RAW", "CAP_IPC_LOCK", "CAP_IPC_OWNER", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_CHROOT",
-    "CAP_SYS_PTRACE", "CAP_SYS_PACCT", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_NICE", "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_MKNOD", "CAP_LEASE", "CAP_AUDIT_WRITE", "CAP_AUDIT_CONTROL",
-    "CAP_SETFCAP", "CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG", "CAP_WAKE_ALARM", "CAP_BLOCK_SUSPEND",
-    "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETPCAP",
+    "CAP_LINUX_IMMUTABLE",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_BROADCAST",
+    "CAP_NET_ADMIN",
+    "CAP_NET_RAW",
+    "CAP_IPC_LOCK",
+    "CAP_IPC_OWNER",
+    "CAP_SYS_MODULE",
+    "CAP_SYS_RAWIO",
+    "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE",
+    "CAP_SYS_PACCT",
+    "CAP_SYS_ADMIN",
+    "CAP_SYS_BOOT",
+    "CAP_SYS_NICE",
+    "CAP_SYS_RESOURCE",
+    "CAP_SYS_TIME",
+    "CAP_SYS_TTY_CONFIG",
+    "CAP_MKNOD",
+    "CAP_LEASE",
+    "CAP_AUDIT_WRITE",
+    "CAP_AUDIT_CONTROL",
+    "CAP_SETFCAP",
+    "CAP_MAC_OVERRIDE",
+    "CAP_MAC_ADMIN",
+    "CAP_SYSLOG",
+    "CAP_WAKE_ALARM",
+    "CAP_BLOCK_SUSPEND",
+    "CAP_AUDIT_READ",
+    "CAP_PERFMON",
+    "CAP_BPF",
+    "CAP_CHECKPOINT_RESTORE",
 ];
 
 /// Collects the facts. Reads files only; an unreadable one leaves its fact empty.
@@ -86,7 +124,8 @@ pub fn facts() -> HostFacts {
         .find_map(|l| l.strip_prefix("CapEff:"))
         .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
         .unwrap_or_default();
-    let missing = CAPABILITIES.iter().enumerate().filter(|(i, _)| bits >> i & 1 == 0).map(|(_, n)| (*n).to_owned());
+    let missing =
+        CAPABILITIES.iter().enumerate().filter(|(i, _)| bits >> i & 1 == 0).map(|(_, n)| (*n).to_owned());
     let memory = read("/proc/meminfo");
     let total = memory.lines().find_map(|l| l.strip_prefix("MemTotal:")).unwrap_or_default();
     HostFacts {
@@ -99,7 +138,11 @@ pub fn facts() -> HostFacts {
             .unwrap_or_default(),
         cgroups: cgroups.to_owned(),
         controllers,
-        lsm: read("/sys/kernel/security/lsm").split(',').filter(|s| !s.is_empty()).map(str::to_owned).collect(),
+        lsm: read("/sys/kernel/security/lsm")
+            .split(',')
+            .filter(|s| !s.is_empty())
+            .map(str::to_owned)
+            .collect(),
         missing_capabilities: missing.collect(),
         cpus: std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
         memory_kib: total.trim().trim_end_matches(" kB").parse().unwrap_or_default(),

@@ -21,7 +21,7 @@ pub fn script() -> Script {
 
 /// A script that asks these questions, without arguments.
 pub fn ask<'a>(questions: impl IntoIterator<Item = &'a str>) -> Script {
-    questions.into_iter().fold(script(), |s, q| s.ask(q))
+    questions.into_iter().fold(script(), Script::ask)
 }
 
 /// A script that exits with `code` at once.

@@ -135,7 +135,9 @@ impl Runtime {
         call.must_succeed()?;
         match serde_json::from_str::<serde_json::Value>(&call.stdout) {
             Ok(raw) if raw.is_object() => Ok(State { raw }),
-            Ok(_) => Err(Stop::violation("the state operation answers a JSON object", describe(&call.stdout))),
+            Ok(_) => {
+                Err(Stop::violation("the state operation answers a JSON object", describe(&call.stdout)))
+            }
             Err(e) => Err(Stop::violation(
                 "the state operation answers a JSON object",
                 format!("{} ({e})", describe(&call.stdout)),

@@ -57,19 +57,28 @@ impl Stop {
 /// Input and output errors of the harness's own files are trouble, never a verdict.
 impl From<std::io::Error> for Stop {
     fn from(error: std::io::Error) -> Self {
-        Self::Trouble(Trouble::new(TroubleKind::Harness, format!("the harness's own input or output failed: {error}")))
+        Self::Trouble(Trouble::new(
+            TroubleKind::Harness,
+            format!("the harness's own input or output failed: {error}"),
+        ))
     }
 }
 
 impl From<nix::Error> for Stop {
     fn from(error: nix::Error) -> Self {
-        Self::Trouble(Trouble::new(TroubleKind::Harness, format!("a system call of the harness failed: {error}")))
+        Self::Trouble(Trouble::new(
+            TroubleKind::Harness,
+            format!("a system call of the harness failed: {error}"),
+        ))
     }
 }
 
 impl From<rustix::io::Errno> for Stop {
     fn from(error: rustix::io::Errno) -> Self {
-        Self::Trouble(Trouble::new(TroubleKind::Harness, format!("a system call of the harness failed: {error}")))
+        Self::Trouble(Trouble::new(
+            TroubleKind::Harness,
+            format!("a system call of the harness failed: {error}"),
+        ))
     }
 }
 
