@@ -3,7 +3,7 @@
 //! Knows the specification and what a target declares, never a product.
 
 use plimsoll_kit::case::Drives;
-use plimsoll_kit::{Section, Suite};
+use plimsoll_kit::Suite;
 
 pub mod config;
 pub mod config_linux;
