@@ -81,6 +81,7 @@ pub fn drive(
             ..empty_arm(&target.name)
         });
     }
+    against_baseline(&plan.targets, &mut curves);
     let mut out = result(scenario, arms, curves);
     out.closures = closures;
     Ok(out)
@@ -259,9 +260,37 @@ fn target_curves(target: &Target, ramp: &Ramp, rng: &mut Rng) -> Vec<Curve> {
         .collect()
 }
 
+/// A cost per container that lies above the baseline's by more than a tenth, intervals and all, is a
+/// regression. The host's memory is left out: it is everybody's.
+fn against_baseline(targets: &[Target], curves: &mut [Curve]) {
+    let interval = |c: &Curve| c.slope.map(|s| s.interval);
+    let base: Vec<(String, Option<f64>)> = curves
+        .iter()
+        .filter(|c| c.target == targets[0].name && c.name != "density.marginal")
+        .map(|c| (c.name.clone(), interval(c).and_then(|i| i.high)))
+        .collect();
+    for curve in curves.iter_mut().filter(|c| c.target != targets[0].name) {
+        let limit = base.iter().find(|(name, _)| *name == curve.name).and_then(|(_, high)| *high);
+        if let (Some(limit), Some(low)) = (limit, interval(curve).and_then(|i| i.low))
+            && low > limit.max(0.0) * 1.1
+            && low > 1e-6
+        {
+            curve.alarm = true;
+            curve.says = format!("grows faster than {}'s: {}", targets[0].name, curve.says);
+        }
+    }
+}
+
 /// The slopes of the host's memory classes against the slope of what the host lost.
 fn memory_closure(target: &Target, ramp: &Ramp, rng: &mut Rng) -> Option<(String, String, closure::Closure)> {
-    let whole = slope_of(&ramp.readings.iter().map(|r| (r.n, r.used_kib)).collect::<Vec<_>>(), rng)?.slope;
+    let lost = slope_of(&ramp.readings.iter().map(|r| (r.n, r.used_kib)).collect::<Vec<_>>(), rng)?;
+    let whole = lost.slope;
+    // What the host lost must itself be known to a tenth: on a busy host other programs' memory drowns it,
+    // and then there is nothing to close against.
+    let half = (lost.interval.high? - lost.interval.low?) / 2.0;
+    if half.is_nan() || half > 0.1 * whole {
+        return None;
+    }
     let parts: Vec<f64> = (0..PARTS.len())
         .filter_map(|i| {
             let points: Vec<(f64, f64)> =

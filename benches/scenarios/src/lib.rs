@@ -12,19 +12,23 @@ pub mod arm;
 pub mod bundle;
 pub mod cgroup;
 pub mod churn;
+pub mod closed_loop;
 pub mod cold;
 pub mod density;
 pub mod environment;
 pub mod error;
 pub mod export;
+pub mod inject;
 pub mod judge;
 pub mod lifecycle;
 pub mod load;
 pub mod metric;
+pub mod open_loop;
 pub mod paired;
 pub mod plan;
 pub mod result;
 pub mod scenario;
+pub mod selftest;
 pub mod session;
 pub mod slot;
 pub mod sys;
@@ -102,8 +106,8 @@ pub fn run(plan: &BenchPlan, progress: &mut dyn FnMut(Progress)) -> Result<Bench
         progress(Progress::Scenario { name: scenario.name, index: i + 1, of: plan.scenarios.len() });
         let outcome = match scenario.kind {
             Kind::Paired(paired) => paired::drive(&mut session, plan, scenario, &paired, progress),
-            Kind::Throughput => load::throughput(&session, plan, scenario, progress),
-            Kind::OpenLoop => load::open_loop(&session, plan, scenario, progress),
+            Kind::Throughput => closed_loop::drive(&session, plan, scenario, progress),
+            Kind::OpenLoop => open_loop::drive(&session, plan, scenario, progress),
             Kind::Density => density::drive(&session, plan, scenario, progress),
             Kind::Churn => churn::drive(&session, plan, scenario, progress),
         }?;

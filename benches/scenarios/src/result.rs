@@ -190,6 +190,18 @@ impl BenchRun {
         compared.chain(alarms).max_by_key(|v| rank(*v))
     }
 
+    /// The harness's own time inside a measured start: the median over all lifecycles, microseconds.
+    pub fn harness_gap_us(&self) -> Option<f64> {
+        let values: Vec<f64> = self
+            .scenarios
+            .iter()
+            .flat_map(|s| &s.arms)
+            .filter_map(|a| a.series("harness.gap"))
+            .flat_map(|s| s.samples.iter().flatten().copied())
+            .collect();
+        Some(plimsoll_bench_stats::median(&values).ok()? * 1e3)
+    }
+
     /// A scenario by name.
     pub fn scenario(&self, name: &str) -> Option<&ScenarioResult> {
         self.scenarios.iter().find(|s| s.name == name)

@@ -180,6 +180,7 @@ impl Slot {
             ),
             ("TMPDIR".to_owned(), scratch.display().to_string()),
             ("XDG_RUNTIME_DIR".to_owned(), scratch.display().to_string()),
+            ("PLIMSOLL_BENCH_CGROUP".to_owned(), cgroup_parent.to_owned()),
         ];
         env.extend(target.env.iter().cloned());
         Ok(Self {

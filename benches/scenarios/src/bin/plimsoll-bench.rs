@@ -5,9 +5,9 @@
 
 use clap::Parser;
 use plimsoll_bench_scenarios::metric::Profile;
-use plimsoll_bench_scenarios::{BenchPlan, CgroupView, Progress, Target, sys};
+use plimsoll_bench_scenarios::{BenchPlan, CgroupView, Progress, Target, export, selftest, sys};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -17,6 +17,15 @@ struct Options {
     /// `name=PROGRAM[,cgroups=legacy|v2][,arg=ARGUMENT]...`; the first is the baseline.
     #[arg(short, long = "target", required = true)]
     target: Vec<String>,
+    /// Test the benchmark itself: inject known defects into the first target.
+    #[arg(long)]
+    selftest: bool,
+    /// With --selftest: only rows whose name contains this.
+    #[arg(long)]
+    only: Option<String>,
+    /// Also write CSV, Markdown, Bencher, github-action-benchmark and `OpenMetrics` files into this directory.
+    #[arg(long)]
+    exports: Option<PathBuf>,
     /// Scenarios; repeat for more.
     #[arg(short, long = "scenario", default_value = "cold-start")]
     scenario: Vec<String>,
@@ -50,6 +59,9 @@ struct Options {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = plimsoll_bench_scenarios::inject::wrapper_main() {
+        return code;
+    }
     let first = std::env::args().nth(1).unwrap_or_default();
     match first.as_str() {
         "stamp" => stamp(),
@@ -100,11 +112,14 @@ fn target(text: &str) -> Result<Target, String> {
 }
 
 fn drive(options: &Options) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let targets = options.target.iter().map(|t| target(t)).collect::<Result<_, _>>()?;
+    let targets: Vec<Target> = options.target.iter().map(|t| target(t)).collect::<Result<_, _>>()?;
     let guest = match &options.guest {
         Some(path) => path.clone(),
         None => std::env::current_exe()?,
     };
+    if options.selftest {
+        return run_selftest(options, &targets, guest);
+    }
     let mut plan = BenchPlan::new(targets, options.scenario.clone(), guest);
     plan.profile = Profile::named(&options.gate).ok_or("unknown gate profile")?;
     plan.seed = options.seed;
@@ -116,7 +131,35 @@ fn drive(options: &Options) -> Result<ExitCode, Box<dyn std::error::Error>> {
         plan.continues = Some(Box::new(serde_json::from_slice(&std::fs::read(path)?)?));
     }
     sys::catch_interrupts();
-    let run = plimsoll_bench_scenarios::run(&plan, &mut |p| match p {
+    let run = plimsoll_bench_scenarios::run(&plan, &mut |p| tell(&p))?;
+    print!("{}", export::text(&run));
+    if let Some(path) = &options.output {
+        write(path, &export::json(&run)?)?;
+    }
+    if let Some(dir) = &options.exports {
+        std::fs::create_dir_all(dir)?;
+        let action = export::github_action(&run);
+        for (name, text) in [
+            ("bench.csv", export::csv(&run)),
+            ("bench.md", export::markdown(&run)),
+            ("bencher.json", export::bencher(&run).to_string()),
+            ("action-smaller.json", action.smaller_is_better.to_string()),
+            ("action-bigger.json", action.bigger_is_better.to_string()),
+            ("bench.om", export::open_metrics(&run)),
+        ] {
+            write(&dir.join(name), &text)?;
+        }
+    }
+    Ok(match run.verdict() {
+        _ if run.void.is_some() => ExitCode::from(3),
+        Some(plimsoll_bench_stats::Verdict::Fail) => ExitCode::from(5),
+        Some(plimsoll_bench_stats::Verdict::Inconclusive) => ExitCode::from(7),
+        _ => ExitCode::SUCCESS,
+    })
+}
+
+fn tell(progress: &Progress) {
+    match progress {
         Progress::Scenario { name, index, of } => eprintln!("[{index}/{of}] {name}"),
         Progress::Block { block, at_most, .. } if block % 10 == 0 => {
             eprintln!("  block {block}, at most {:.0} s more", at_most.as_secs_f64());
@@ -124,20 +167,36 @@ fn drive(options: &Options) -> Result<ExitCode, Box<dyn std::error::Error>> {
         Progress::Block { .. } => {}
         Progress::Step { says, .. } => eprintln!("  {says}"),
         Progress::Note(text) => eprintln!("note: {text}"),
-    })?;
-    for note in &run.notes {
-        eprintln!("note: {note}");
     }
-    print!("{}", plimsoll_bench_scenarios::export::text(&run));
-    if let Some(path) = &options.output {
-        let part = path.with_extension("part");
-        std::fs::write(&part, plimsoll_bench_scenarios::export::json(&run)?)?;
-        std::fs::rename(part, path)?;
-    }
-    Ok(match run.verdict() {
-        _ if run.void.is_some() => ExitCode::from(3),
-        Some(plimsoll_bench_stats::Verdict::Fail) => ExitCode::from(5),
-        Some(plimsoll_bench_stats::Verdict::Inconclusive) => ExitCode::from(7),
-        _ => ExitCode::SUCCESS,
+}
+
+/// A file is there whole or not at all.
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    let part = path.with_extension("part");
+    std::fs::write(&part, text)?;
+    std::fs::rename(part, path)
+}
+
+fn run_selftest(
+    options: &Options,
+    targets: &[Target],
+    guest: PathBuf,
+) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let plan = selftest::SelftestPlan {
+        runtime: targets[0].clone(),
+        wrapper: std::env::current_exe()?,
+        guest,
+        work_dir: std::env::temp_dir(),
+        seed: options.seed,
+        budget: Duration::from_secs(options.budget),
+        only: options.only.clone(),
+    };
+    sys::catch_interrupts();
+    let rows = selftest::run_all(&plan, &mut |p| tell(&p))?;
+    print!("{}", selftest::markdown(&rows));
+    Ok(if !rows.is_empty() && rows.iter().all(selftest::RowResult::passed) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
     })
 }
