@@ -32,6 +32,7 @@ pub mod selftest;
 pub mod session;
 pub mod slot;
 pub mod sys;
+pub mod validate;
 
 pub use error::BenchError;
 pub use plan::{BenchPlan, CgroupView, LoadPlan, Target};

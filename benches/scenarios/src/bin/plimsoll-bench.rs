@@ -5,7 +5,9 @@
 
 use clap::Parser;
 use plimsoll_bench_scenarios::metric::Profile;
-use plimsoll_bench_scenarios::{BenchPlan, CgroupView, Progress, Target, export, selftest, sys};
+use plimsoll_bench_scenarios::{
+    BenchPlan, CgroupView, Progress, Target, export, inject, selftest, sys, validate,
+};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,12 +16,15 @@ use std::time::Duration;
 /// Compare container runtimes.
 #[derive(Parser)]
 struct Options {
-    /// `name=PROGRAM[,cgroups=legacy|v2][,arg=ARGUMENT]...`; the first is the baseline.
+    /// `name=PROGRAM[,cgroups=legacy|v2][,arg=ARGUMENT][,inject=DEFECT]...`; the first is the baseline.
     #[arg(short, long = "target", required = true)]
     target: Vec<String>,
     /// Test the benchmark itself: inject known defects into the first target.
     #[arg(long)]
     selftest: bool,
+    /// Repeat the comparison so many times and count the verdicts: false alarms and power of the gate.
+    #[arg(long)]
+    repeat: Option<u64>,
     /// With --selftest: only rows whose name contains this.
     #[arg(long)]
     only: Option<String>,
@@ -59,7 +64,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    if let Some(code) = plimsoll_bench_scenarios::inject::wrapper_main() {
+    if let Some(code) = inject::wrapper_main() {
         return code;
     }
     let first = std::env::args().nth(1).unwrap_or_default();
@@ -105,7 +110,15 @@ fn target(text: &str) -> Result<Target, String> {
                 let (k, v) = value.split_once(':').ok_or("env is written env=NAME:VALUE")?;
                 out.env.push((k.into(), v.into()));
             }
-            _ => return Err(format!("`{part}`: known are cgroups=legacy, cgroups=v2, arg=, env=")),
+            Some(("inject", text)) => {
+                // The program becomes the injecting wrapper in front of itself.
+                let me = std::env::current_exe().map_err(|e| e.to_string())?;
+                let runtime = std::mem::replace(&mut out.program, me);
+                out.env.push((inject::INJECT.into(), text.into()));
+                out.env.push((inject::RUNTIME.into(), runtime.display().to_string()));
+                out.env.push((inject::SCRATCH.into(), std::env::temp_dir().display().to_string()));
+            }
+            _ => return Err(format!("`{part}`: known are cgroups=legacy, cgroups=v2, arg=, env=, inject=")),
         }
     }
     Ok(out)
@@ -131,6 +144,11 @@ fn drive(options: &Options) -> Result<ExitCode, Box<dyn std::error::Error>> {
         plan.continues = Some(Box::new(serde_json::from_slice(&std::fs::read(path)?)?));
     }
     sys::catch_interrupts();
+    if let Some(times) = options.repeat {
+        let table = validate::repeat(&plan, times, &mut |p| tell(&p))?;
+        print!("{}", validate::markdown(&table));
+        return Ok(ExitCode::SUCCESS);
+    }
     let run = plimsoll_bench_scenarios::run(&plan, &mut |p| tell(&p))?;
     print!("{}", export::text(&run));
     if let Some(path) = &options.output {
