@@ -9,6 +9,7 @@ mod cli;
 mod config;
 mod container;
 mod error;
+mod features;
 mod hooks;
 mod log;
 mod namespaces;
@@ -21,5 +22,6 @@ pub mod seccomp;
 mod socket;
 mod state;
 mod sys;
+mod template;
 
 pub use cli::run;

@@ -2,7 +2,7 @@
 
 use super::args::{Flag, Parsed};
 use super::help::out;
-use super::{Failed, Global, signals};
+use super::{Failed, Global, more, signals};
 use crate::bail;
 use crate::container::create::{Request, create};
 use crate::container::run::{Foreground, run};
@@ -11,7 +11,8 @@ use crate::error::{Error, Result};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-type Outcome = Result<u8, Failed>;
+/// Exit code of a command.
+pub type Outcome = Result<u8, Failed>;
 
 /// One command.
 pub struct Command {
@@ -60,97 +61,120 @@ const RUN: &[Flag] = &[
 
 const ID: &str = "<container-id>";
 
+const EXEC: &[Flag] = &[
+    Flag::value("process", Some('p')),
+    Flag::value("console-socket", None),
+    Flag::value("pidfd-socket", None),
+    Flag::value("pid-file", None),
+    Flag::value("cwd", None),
+    Flag::value("env", Some('e')),
+    Flag::switch("tty", Some('t')),
+    Flag::value("user", Some('u')),
+    Flag::value("additional-gids", Some('g')),
+    Flag::switch("detach", Some('d')),
+    Flag::value("process-label", None),
+    Flag::value("apparmor", None),
+    Flag::switch("no-new-privs", None),
+    Flag::value("cap", Some('c')),
+    Flag::value("preserve-fds", None),
+    Flag::value("cgroup", None),
+    Flag::switch("ignore-paused", None),
+    Flag::switch("no-subreaper", None),
+    HELP,
+];
+
+const UPDATE: &[Flag] = &[
+    Flag::value("resources", Some('r')),
+    Flag::value("blkio-weight", None),
+    Flag::value("cpu-period", None),
+    Flag::value("cpu-quota", None),
+    Flag::value("cpu-burst", None),
+    Flag::value("cpu-share", None),
+    Flag::value("cpu-rt-period", None),
+    Flag::value("cpu-rt-runtime", None),
+    Flag::value("cpu-idle", None),
+    Flag::value("cpuset-cpus", None),
+    Flag::value("cpuset-mems", None),
+    Flag::value("memory", None),
+    Flag::value("memory-reservation", None),
+    Flag::value("memory-swap", None),
+    Flag::value("kernel-memory", None),
+    Flag::value("kernel-memory-tcp", None),
+    Flag::value("pids-limit", None),
+    Flag::value("l3-cache-schema", None),
+    Flag::value("mem-bw-schema", None),
+    HELP,
+];
+
+const fn command(
+    name: &'static str,
+    about: &'static str,
+    usage: &'static str,
+    flags: &'static [Flag],
+    run: fn(&Global, &Parsed) -> Outcome,
+) -> Command {
+    Command { name, about, usage, flags, stops_at_second_word: false, forks: false, run }
+}
+
 const COMMANDS: &[Command] = &[
+    Command { forks: true, ..command("create", "create a container", ID, CREATE, do_create) },
+    command("start", "start the program of a created container", ID, &[HELP], do_start),
+    Command { forks: true, ..command("run", "create and start a container", ID, RUN, do_run) },
     Command {
-        name: "create",
-        about: "create a container",
-        usage: ID,
-        flags: CREATE,
-        stops_at_second_word: false,
         forks: true,
-        run: do_create,
-    },
-    Command {
-        name: "start",
-        about: "start the program of a created container",
-        usage: ID,
-        flags: &[HELP],
-        stops_at_second_word: false,
-        forks: false,
-        run: do_start,
-    },
-    Command {
-        name: "run",
-        about: "create and start a container",
-        usage: ID,
-        flags: RUN,
-        stops_at_second_word: false,
-        forks: true,
-        run: do_run,
-    },
-    Command {
-        name: "state",
-        about: "print the state of a container",
-        usage: ID,
-        flags: &[HELP],
-        stops_at_second_word: false,
-        forks: false,
-        run: do_state,
-    },
-    Command {
-        name: "kill",
-        about: "send a signal to a container",
-        usage: "<container-id> [signal]",
-        flags: &[Flag::switch("all", Some('a')), HELP],
-        stops_at_second_word: false,
-        forks: false,
-        run: do_kill,
-    },
-    Command {
-        name: "delete",
-        about: "delete a stopped container",
-        usage: ID,
-        flags: &[Flag::switch("force", Some('f')), HELP],
-        stops_at_second_word: false,
-        forks: false,
-        run: do_delete,
-    },
-    Command {
-        name: "pause",
-        about: "freeze all processes of a container",
-        usage: ID,
-        flags: &[HELP],
-        stops_at_second_word: false,
-        forks: false,
-        run: do_pause,
-    },
-    Command {
-        name: "resume",
-        about: "thaw a paused container",
-        usage: ID,
-        flags: &[HELP],
-        stops_at_second_word: false,
-        forks: false,
-        run: do_resume,
-    },
-    Command {
-        name: "list",
-        about: "list containers",
-        usage: "",
-        flags: &[Flag::value("format", Some('f')), Flag::switch("quiet", Some('q')), HELP],
-        stops_at_second_word: false,
-        forks: false,
-        run: do_list,
-    },
-    Command {
-        name: "ps",
-        about: "list the processes of a container",
-        usage: "<container-id> [ps options]",
-        flags: &[Flag::value("format", Some('f')), HELP],
         stops_at_second_word: true,
-        forks: false,
-        run: do_ps,
+        ..command(
+            "exec",
+            "run one more process in a container",
+            "<container-id> [command [args]]",
+            EXEC,
+            more::exec,
+        )
     },
+    command("state", "print the state of a container", ID, &[HELP], do_state),
+    command(
+        "kill",
+        "send a signal to a container",
+        "<container-id> [signal]",
+        &[Flag::switch("all", Some('a')), HELP],
+        do_kill,
+    ),
+    command("delete", "delete a stopped container", ID, &[Flag::switch("force", Some('f')), HELP], do_delete),
+    command("pause", "freeze all processes of a container", ID, &[HELP], do_pause),
+    command("resume", "thaw a paused container", ID, &[HELP], do_resume),
+    command(
+        "list",
+        "list containers",
+        "",
+        &[Flag::value("format", Some('f')), Flag::switch("quiet", Some('q')), HELP],
+        do_list,
+    ),
+    Command {
+        stops_at_second_word: true,
+        ..command(
+            "ps",
+            "list the processes of a container",
+            "<container-id> [ps options]",
+            &[Flag::value("format", Some('f')), HELP],
+            do_ps,
+        )
+    },
+    command("update", "change the resources of a container", ID, UPDATE, more::update),
+    command(
+        "events",
+        "print statistics and out-of-memory events",
+        ID,
+        &[Flag::switch("stats", None), Flag::value("interval", None), HELP],
+        more::events,
+    ),
+    command("features", "print what this runtime supports", "", &[HELP], more::features),
+    command(
+        "spec",
+        "write a configuration to begin with",
+        "",
+        &[Flag::value("bundle", Some('b')), Flag::switch("rootless", None), HELP],
+        more::spec,
+    ),
 ];
 
 /// The command of this name.

@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod help;
+mod more;
 mod signals;
 
 use crate::error::{Error, Result};

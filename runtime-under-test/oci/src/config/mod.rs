@@ -16,7 +16,7 @@ pub use linux::{
     Device, FileType, IdMapping, IntelRdt, Linux, MemoryPolicy, NamespaceKind, NetDevice, Personality,
     TimeOffset,
 };
-pub use process::{Capabilities, ConsoleSize, IoPriority, Process, Rlimit, Scheduler, User};
+pub use process::{Capabilities, ConsoleSize, CpuAffinity, IoPriority, Process, Rlimit, Scheduler, User};
 
 use crate::error::{Context, Error, Result};
 use serde::{Deserialize, Deserializer};

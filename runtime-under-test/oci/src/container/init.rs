@@ -90,11 +90,13 @@ fn stage(init: &mut Init<'_>, channel: &Channel) -> Result<()> {
 }
 
 /// In a new user namespace the process is nobody until it becomes the root that is mapped.
-fn become_root() {
+pub fn become_root() {
     let (uid, gid) = (Uid::ROOT, Gid::ROOT);
     // Without an id 0 in the mapping this fails and is not needed: the capabilities are there anyway.
     let _ = rustix::thread::set_thread_res_gid(gid, gid, gid);
     let _ = rustix::thread::set_thread_res_uid(uid, uid, uid);
+    // The change of user made the own files in procfs those of the host's root.
+    let _ = sys::prctl(libc::PR_SET_DUMPABLE, 1);
 }
 
 fn live(init: &mut Init<'_>, channel: &Channel) -> Result<()> {
@@ -284,7 +286,7 @@ fn wait_and_run(init: &mut Init<'_>, channel: &Channel) -> Result<()> {
 
 /// Loads a filter with a listener. The descriptor is sent by a helper that shares the descriptors but not
 /// the filter: the filter may hold up every call needed to send it.
-fn filter_with_listener(setup: &Setup, channel: &Channel) -> Result<()> {
+pub fn filter_with_listener(setup: &Setup, channel: &Channel) -> Result<()> {
     // The listener will get the lowest free number, which this shows.
     let probe = rustix::fs::openat(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let number = std::os::fd::AsRawFd::as_raw_fd(&probe);

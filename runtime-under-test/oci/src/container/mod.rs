@@ -1,10 +1,12 @@
 //! The operations on containers (runtime.md "Operations" and "Lifecycle").
 
 pub mod create;
+pub mod exec;
 mod fds;
 mod init;
 pub mod ops;
 pub mod run;
 mod teardown;
+pub mod update;
 
 pub use fds::Inherited;
