@@ -1,11 +1,47 @@
 //! Control groups (runtime-spec `config-linux.md`, "Control groups"): v1, hybrid and v2, driven through cgroupfs.
+//!
+//! A container has one directory in each mounted hierarchy. Each controller is written in the form of the hierarchy
+//! that has it, so hybrid is no case of its own: `hugetlb` may be in the unified hierarchy while `memory` is in v1.
+//!
+//! Order of use: [`Cgroup::plan`], save it, [`Cgroup::create`], [`Cgroup::apply`], then processes
+//! ([`Cgroup::fd_for_clone_into`], [`Cgroup::joiner`], [`Cgroup::add_process`]); at the end [`Cgroup::kill_all`] and
+//! [`Cgroup::delete`]. A plan that was saved is enough to remove what a killed runtime left half made.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde_json::Value;
+use serde_json::{Value, json};
+
+mod apply;
+mod bpf;
+mod devices;
+mod json;
+mod layout;
+mod mounts;
+mod node;
+mod oom;
+mod owner;
+mod process;
+mod resources;
+mod setting;
+mod stats;
+mod sys;
+#[cfg(test)]
+mod tests;
+mod v1;
+mod v2;
+
+pub use mounts::{MountStep, is_cgroup2, mount_plan};
+pub use oom::OomWatch;
+pub use owner::owner_uid;
+pub use process::Joiner;
+
+use json::invalid;
+use layout::Hierarchy;
+use node::Node;
+use resources::Resources;
 
 /// Why a cgroup operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -42,197 +78,181 @@ pub enum Error {
 }
 
 /// One container's cgroups, one directory per hierarchy.
-#[derive(Debug)]
-pub struct Cgroup {
-    _private: (),
-}
-
-/// What a container's view of cgroups needs: the answer of [`mount_plan`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum MountStep {
-    /// Mount a fresh file system of this type on `target`.
-    Mount {
-        /// `tmpfs`, `cgroup` or `cgroup2`.
-        fstype: String,
-        /// The mount's source name.
-        source: String,
-        /// Where, relative to the config mount's destination (empty: the destination itself).
-        target: PathBuf,
-        /// `MS_*` flags.
-        flags: u64,
-        /// The data string.
-        data: String,
-    },
-    /// Bind the host directory `source` on `target`, then remount with `flags`.
-    Bind {
-        /// A directory of the host's (the runtime's) mount namespace.
-        source: PathBuf,
-        /// Where, relative to the config mount's destination.
-        target: PathBuf,
-        /// `MS_*` flags for the remount (without `MS_BIND`).
-        flags: u64,
-    },
-    /// Make a directory.
-    Mkdir {
-        /// Where, relative to the config mount's destination.
-        target: PathBuf,
-    },
-    /// Make a symlink `target` that reads `to`.
-    Symlink {
-        /// The link's text.
-        to: String,
-        /// Where, relative to the config mount's destination.
-        target: PathBuf,
-    },
-    /// Remount the destination itself with these `MS_*` flags (read-only tmpfs comes last).
-    Remount {
-        /// Where, relative to the config mount's destination.
-        target: PathBuf,
-        /// `MS_*` flags.
-        flags: u64,
-    },
-}
-
-/// The steps that make a config mount of `type: cgroup`, in order.
-///
-/// `flags` are the mount's own `MS_*` flags; `new_cgroupns` says whether the container gets a cgroup namespace of its own.
-///
-/// # Errors
-/// [`Error::Unsupported`] when the host has no cgroup mount.
-pub fn mount_plan(cgroup: Option<&Cgroup>, flags: u64, new_cgroupns: bool) -> Result<Vec<MountStep>, Error> {
-    let _ = (cgroup, flags, new_cgroupns);
-    Err(todo())
-}
-
-fn todo() -> Error {
-    Error::Unsupported("not built yet".into())
+pub struct Cgroup {
+    nodes: Vec<Node>,
+    in_userns: bool,
 }
 
 impl Cgroup {
-    /// Works out the container's cgroup directories without touching them, so that a caller can save them first.
+    /// Works out the container's directories without touching them, so that a caller can save them first.
+    ///
+    /// An absolute `cgroups_path` is taken below each hierarchy's mount point, and so is a relative one, so that the
+    /// same value means the same place whoever calls. With none it is `plimsoll-<id>`. A runtime without root takes
+    /// what is not absolute below the cgroup it was given itself. `.`, `..` and doubled slashes are cleaned away by
+    /// text and never lead above the mount point.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a path that no container can have and for `resources` that break the spec.
+    /// [`Error::Unfit`] when a directory is there already and has processes or is frozen.
     pub fn plan(cgroups_path: Option<&str>, id: &str, resources: &Value) -> Result<Self, Error> {
-        let _ = (cgroups_path, id, resources);
-        Err(todo())
+        Resources::parse(resources)?;
+        let given = cgroups_path.filter(|p| !p.is_empty());
+        let default = format!("plimsoll-{id}");
+        let wanted = given.unwrap_or(&default);
+        let bad = |why: String| invalid("linux.cgroupsPath", format!("{wanted:?} {why}"));
+        let cleaned = layout::clean(wanted).map_err(bad)?;
+        let in_userns = in_userns();
+        let confined = !wanted.starts_with('/') && (in_userns || sys::euid() != 0);
+        let place = |h: Hierarchy| {
+            let path = if confined { format!("{}{cleaned}", base(&h)) } else { cleaned.clone() };
+            Node::plan(&h, path)
+        };
+        let nodes: Vec<Node> = layout::detect()?.into_iter().map(place).collect();
+        nodes.iter().try_for_each(Node::check_fit)?;
+        Ok(Self { nodes, in_userns })
     }
 
-    /// Makes the planned directories. What was made before an error is removed again by [`Cgroup::delete`].
+    /// Makes the planned directories.
+    ///
+    /// A runtime without root, or in a user namespace, goes without the hierarchies that it may not write to.
+    ///
+    /// # Errors
+    /// [`Error::Unfit`] when a directory was there already and has processes or is frozen. Nothing was made then, and
+    /// this value has no directories any more, so that cleaning up after the error does not touch what is not ours.
+    /// [`Error::Io`] when one cannot be made; those made before are removed again.
     pub fn create(&mut self) -> Result<(), Error> {
-        Err(todo())
+        if let Err(unfit) = self.nodes.iter().try_for_each(Node::check_fit) {
+            self.nodes.clear();
+            return Err(unfit);
+        }
+        let lenient = self.in_userns || sys::euid() != 0;
+        let mut kept = Vec::new();
+        for node in &self.nodes {
+            match node.create() {
+                Ok(()) => kept.push(node.clone()),
+                Err(Error::Io { source, .. }) if lenient && is_denied(&source) => {}
+                Err(e) => {
+                    // The first error is the one to tell; a failing removal would hide it.
+                    let _ = self.delete();
+                    return Err(e);
+                }
+            }
+        }
+        self.nodes = kept;
+        Ok(())
     }
 
     /// [`Cgroup::plan`] then [`Cgroup::create`].
+    ///
+    /// # Errors
+    /// As those two.
     pub fn open_or_create(cgroups_path: Option<&str>, id: &str, resources: &Value) -> Result<Self, Error> {
         let mut cgroup = Self::plan(cgroups_path, id, resources)?;
         cgroup.create()?;
         Ok(cgroup)
     }
 
-    /// What [`Cgroup::load`] needs, as JSON for the state file. Valid after `plan`, and again after `create`.
+    /// What [`Cgroup::load`] needs, as JSON for the state file.
     pub fn save(&self) -> Value {
-        Value::Null
+        json!({ "inUserns": self.in_userns, "nodes": self.nodes.iter().map(Node::save).collect::<Vec<_>>() })
     }
 
     /// The inverse of [`Cgroup::save`].
-    pub fn load(saved: &Value) -> Result<Self, Error> {
-        let _ = saved;
-        Err(todo())
-    }
-
-    /// Moves a process into every hierarchy's directory.
-    pub fn add_process(&self, pid: libc::pid_t) -> Result<(), Error> {
-        let _ = pid;
-        Err(todo())
-    }
-
-    /// Writes `linux.resources` to a new container's cgroup.
-    pub fn apply(&self, resources: &Value) -> Result<(), Error> {
-        let _ = resources;
-        Err(todo())
-    }
-
-    /// Writes only what `resources` names to a running container's cgroup (the `update` command).
-    pub fn update(&self, resources: &Value) -> Result<(), Error> {
-        let _ = resources;
-        Err(todo())
-    }
-
-    /// Directory by controller name; the unified hierarchy's key is the empty string.
-    pub fn paths(&self) -> BTreeMap<String, PathBuf> {
-        BTreeMap::new()
-    }
-
-    /// Whether the container lives in cgroup v2 alone.
-    pub fn is_v2(&self) -> bool {
-        false
-    }
-
-    /// Freezes the container and waits, within a bound, until it is frozen.
-    pub fn freeze(&self) -> Result<(), Error> {
-        Err(todo())
-    }
-
-    /// Thaws the container.
-    pub fn thaw(&self) -> Result<(), Error> {
-        Err(todo())
-    }
-
-    /// Whether the container is frozen.
-    pub fn is_frozen(&self) -> Result<bool, Error> {
-        Err(todo())
-    }
-
-    /// Kills every process below, until none is left or a bound is reached.
-    pub fn kill_all(&self) -> Result<(), Error> {
-        Err(todo())
-    }
-
-    /// Sends `signal` to every process below (`kill --all`).
-    pub fn signal_all(&self, signal: i32) -> Result<(), Error> {
-        let _ = signal;
-        Err(todo())
-    }
-
-    /// Every process in the cgroup and below, in ascending order.
-    pub fn pids(&self) -> Result<Vec<libc::pid_t>, Error> {
-        Err(todo())
-    }
-
-    /// The `data` object of `events --stats`.
-    pub fn stats(&self) -> Result<Value, Error> {
-        Err(todo())
-    }
-
-    /// The number of processes that the kernel's OOM killer has killed here so far.
-    pub fn oom_kills(&self) -> Result<u64, Error> {
-        Err(todo())
-    }
-
-    /// Removes the directories that `create` made. Absent ones are fine.
-    pub fn delete(&self) -> Result<(), Error> {
-        Err(todo())
-    }
-
-    /// The directory's descriptor for `CLONE_INTO_CGROUP`; `None` unless every hierarchy is the unified one.
-    pub fn fd_for_clone_into(&self) -> Option<OwnedFd> {
-        None
-    }
-
-    /// Gives the cgroup to the container's root (cgroup v2 with a new cgroup namespace and a writable mount only).
     ///
-    /// `uid` is the host's id of the container's user. On v1 nothing is done.
-    pub fn chown(&self, uid: libc::uid_t) -> Result<(), Error> {
-        let _ = uid;
-        Err(todo())
+    /// # Errors
+    /// [`Error::Invalid`] when `saved` is not what `save` gave.
+    pub fn load(saved: &Value) -> Result<Self, Error> {
+        let read = || {
+            let nodes = saved.get("nodes")?.as_array()?.iter().map(Node::load).collect::<Option<_>>()?;
+            Some(Self { nodes, in_userns: saved.get("inUserns")?.as_bool()? })
+        };
+        read().ok_or_else(|| invalid("cgroup", "the saved state is not of the form that this runtime writes"))
     }
 
-    /// Whether the cgroup file systems hold this cgroup's directories.
+    /// Writes `linux.resources` to a new container's cgroups. Devices are closed even when the object has no list.
+    ///
+    /// Call it before a process is in the cgroups; but with a `pids.limit` of 0 no process can be cloned into the
+    /// unified one afterwards, so such a container's first process must be moved.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for what breaks the spec, needs a controller that this host lacks, or has no meaning on
+    /// cgroup v2. [`Error::Io`] when the kernel refuses a value; values written before it stay.
+    pub fn apply(&self, resources: &Value) -> Result<(), Error> {
+        self.write_resources(&Resources::parse(resources)?, true)
+    }
+
+    /// Writes only what `resources` names to a running container's cgroups (the `update` command).
+    ///
+    /// # Errors
+    /// As [`Cgroup::apply`].
+    pub fn update(&self, resources: &Value) -> Result<(), Error> {
+        self.write_resources(&Resources::parse(resources)?, false)
+    }
+
+    /// Directory by controller name; the unified hierarchy's key is the empty string, a named v1 one's `name=...`.
+    pub fn paths(&self) -> BTreeMap<String, PathBuf> {
+        let mut all = BTreeMap::new();
+        for node in &self.nodes {
+            if node.unified {
+                all.insert(String::new(), node.dir());
+            } else {
+                all.extend(node.controllers.iter().map(|c| (c.clone(), node.dir())));
+            }
+        }
+        all
+    }
+
+    /// Whether the container lives in the unified hierarchy alone.
+    pub fn is_v2(&self) -> bool {
+        !self.nodes.is_empty() && self.nodes.iter().all(|n| n.unified)
+    }
+
+    /// Whether any of the directories is there.
     pub fn exists(&self) -> bool {
-        false
+        self.nodes.iter().any(|n| n.dir().exists())
+    }
+
+    /// Removes the directories that this runtime made, and those that the container made in them. Absent ones are
+    /// fine, and so are parents that others use by now. Every hierarchy is tried.
+    ///
+    /// # Errors
+    /// The first [`Error::Io`]: a directory that is still busy after five seconds.
+    pub fn delete(&self) -> Result<(), Error> {
+        let mut first = Ok(());
+        for node in &self.nodes {
+            let removed = node.remove();
+            if first.is_ok() {
+                first = removed;
+            }
+        }
+        first
+    }
+
+    /// The node in the unified hierarchy.
+    fn unified(&self) -> Option<&Node> {
+        self.nodes.iter().find(|n| n.unified)
+    }
+
+    /// The directory of a v1 controller.
+    fn v1_dir(&self, controller: &str) -> Option<PathBuf> {
+        self.nodes.iter().find(|n| !n.unified && n.has(controller)).map(Node::dir)
     }
 }
 
-/// Whether `path` is a mount of the unified hierarchy.
-pub fn is_cgroup2(path: &Path) -> bool {
-    let _ = path;
-    false
+/// What a runtime that does not own the hierarchy starts from: its own cgroup. In the unified hierarchy a cgroup with
+/// processes cannot give controllers to children, so there it is the one above.
+fn base(hierarchy: &Hierarchy) -> &str {
+    let own = hierarchy.own.trim_end_matches('/');
+    if hierarchy.unified { own.rsplit_once('/').map_or("", |(above, _)| above) } else { own }
+}
+
+fn is_denied(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM | libc::EROFS))
+}
+
+/// Whether this process is in a user namespace other than the first one.
+fn in_userns() -> bool {
+    fs::read_to_string("/proc/self/uid_map")
+        .is_ok_and(|map| map.split_whitespace().collect::<Vec<_>>() != ["0", "0", "4294967295"])
 }

@@ -1,0 +1,164 @@
+//! Writing `linux.resources` to a container's cgroups.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::devices::{self, DeviceRule};
+use super::json::invalid;
+use super::layout::write_file;
+use super::resources::Resources;
+use super::setting::{Setting, write_all};
+use super::{Cgroup, Error, bpf, sys, v1, v2};
+
+/// Where a controller is for a container.
+enum Place {
+    V1(PathBuf),
+    V2(PathBuf),
+}
+
+impl Cgroup {
+    /// Writes everything asked for. `new` is a container's first time, when devices are closed even without a list.
+    pub(super) fn write_resources(&self, resources: &Resources, new: bool) -> Result<(), Error> {
+        if new || resources.devices.is_some() {
+            self.write_devices(resources.devices.as_deref())?;
+        }
+        let r = resources;
+        self.controller(
+            "cpuset",
+            "cpuset",
+            "cpu.cpus",
+            |_| Ok(v1::cpuset(&r.cpu)),
+            |_| Ok(v1::cpuset(&r.cpu)),
+        )?;
+        self.controller(
+            "memory",
+            "memory",
+            "memory",
+            |f| v1::memory(&r.memory, f),
+            |f| v2::memory(&r.memory, f),
+        )?;
+        self.controller("cpu", "cpu", "cpu", |_| Ok(v1::cpu(&r.cpu)), |f| v2::cpu(&r.cpu, f))?;
+        let pids = |_: v1::Read<'_>| Ok(r.pids.map(v1::pids).unwrap_or_default());
+        self.controller("pids", "pids", "pids", pids, pids)?;
+        self.controller(
+            "blkio",
+            "io",
+            "blockIO",
+            |f| Ok(v1::block_io(&r.block_io, f)),
+            |f| v2::block_io(&r.block_io, f),
+        )?;
+        self.controller(
+            "hugetlb",
+            "hugetlb",
+            "hugepageLimits",
+            |_| Ok(v1::hugepages(&r.hugepages)),
+            |_| Ok(v2::hugepages(&r.hugepages)),
+        )?;
+        let class = |_: v1::Read<'_>| Ok(v1::net_class(&r.network));
+        self.controller("net_cls", "", "network.classID", class, class)?;
+        let priorities = |_: v1::Read<'_>| Ok(v1::net_priorities(&r.network));
+        self.controller("net_prio", "", "network.priorities", priorities, priorities)?;
+        let rdma = |_: v1::Read<'_>| Ok(v1::rdma(&r.rdma));
+        self.controller("rdma", "rdma", "rdma", rdma, rdma)?;
+        self.write_unified(resources)
+    }
+
+    /// The place of a controller by its name in v1 and in v2; an empty name is none.
+    fn place(&self, v1: &str, v2: &str) -> Option<Place> {
+        if let Some(node) = self.nodes.iter().find(|n| !n.unified && n.has(v1)) {
+            return Some(Place::V1(node.dir()));
+        }
+        let dir = self.unified()?.dir();
+        let on = fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default();
+        on.split_whitespace().any(|c| c == v2).then_some(Place::V2(dir))
+    }
+
+    /// Writes one controller's values in the form of the version that has it. A controller that is absent is an error
+    /// only when something is asked of it.
+    fn controller(
+        &self,
+        v1_name: &str,
+        v2_name: &str,
+        field: &str,
+        v1: impl Fn(v1::Read<'_>) -> Result<Vec<Setting>, Error>,
+        v2: impl Fn(v1::Read<'_>) -> Result<Vec<Setting>, Error>,
+    ) -> Result<(), Error> {
+        match self.place(v1_name, v2_name) {
+            Some(Place::V1(dir)) => write_all(&dir, &v1(&|file| fs::read_to_string(dir.join(file)).ok())?),
+            Some(Place::V2(dir)) => write_all(&dir, &v2(&|file| fs::read_to_string(dir.join(file)).ok())?),
+            None => {
+                let asked = if self.is_v2() { v2(&|_| None) } else { v1(&|_| None) }?;
+                let Some(setting) = asked.first() else { return Ok(()) };
+                let why = format!(
+                    "needs the cgroup controller {v1_name}, which {}",
+                    if v2_name.is_empty() && self.is_v2() {
+                        "has no meaning on cgroup v2"
+                    } else {
+                        "is not available to the container on this host"
+                    }
+                );
+                let field = if setting.field.is_empty() { field } else { &setting.field };
+                Err(invalid(field, why))
+            }
+        }
+    }
+
+    /// The raw files of the unified hierarchy.
+    fn write_unified(&self, resources: &Resources) -> Result<(), Error> {
+        let settings = v2::unified(resources);
+        let Some(first) = settings.first() else { return Ok(()) };
+        let Some(node) = self.unified() else {
+            return Err(invalid(&first.field, "is for cgroup v2, and this host has only cgroup v1"));
+        };
+        let dir = node.dir();
+        for setting in &settings {
+            if !dir.join(&setting.file).exists() {
+                let controller = setting.file.split('.').next().unwrap_or_default();
+                let why = format!(
+                    "names a file that the cgroup does not have: the controller {controller} is not available in the unified hierarchy, or the kernel does not know the file"
+                );
+                return Err(invalid(&setting.field, why));
+            }
+        }
+        write_all(&dir, &settings)
+    }
+
+    /// The device allow-list: v1's files where that controller is mounted, else a program on the unified cgroup.
+    fn write_devices(&self, rules: Option<&[DeviceRule]>) -> Result<(), Error> {
+        // In a user namespace the kernel takes neither; nodes cannot be made there to begin with.
+        if self.in_userns {
+            return Ok(());
+        }
+        let normal = devices::normalise(rules.unwrap_or_default());
+        if let Some(node) = self.nodes.iter().find(|n| !n.unified && n.has("devices")) {
+            let dir = node.dir();
+            let list = fs::read_to_string(dir.join("devices.list")).unwrap_or_default();
+            for (file, line) in devices::v1_writes(&list, &devices::exceptions(&normal)?) {
+                let path = dir.join(file);
+                write_file(&path, &line).map_err(|source| Error::Io {
+                    what: format!("linux.resources.devices: cannot write {line:?} to"),
+                    path,
+                    source,
+                })?;
+            }
+            return Ok(());
+        }
+        if let Some(node) = self.unified() {
+            return attach(&node.dir(), &normal);
+        }
+        match rules {
+            Some([_, ..]) => {
+                Err(invalid("linux.resources.devices", "needs cgroups, and none are mounted here"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn attach(dir: &Path, rules: &[DeviceRule]) -> Result<(), Error> {
+    sys::attach_device_program(dir, &bpf::program(rules)).map_err(|source| Error::Io {
+        what: "linux.resources.devices: attach the device program to".into(),
+        path: dir.to_owned(),
+        source,
+    })
+}

@@ -1,0 +1,255 @@
+//! Processes in a container's cgroups: putting them in, finding, freezing and ending them.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::layout::write_file;
+use super::node::children;
+use super::{Cgroup, Error, sys};
+
+/// Bound on freezing, thawing and killing.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// How often a process that the kernel is still starting is tried again.
+const TRIES: u32 = 5;
+
+/// Descriptors with which a process puts itself into a container's cgroups, see [`Cgroup::joiner`].
+#[derive(Debug)]
+pub struct Joiner {
+    files: Vec<OwnedFd>,
+}
+
+impl Joiner {
+    /// Moves the calling process, which must have one thread. Allocates nothing: for the time between clone and exec.
+    ///
+    /// # Errors
+    /// The errno of the first write that failed.
+    pub fn join_self(&self) -> io::Result<()> {
+        self.files.iter().try_for_each(|file| sys::write(file.as_fd(), b"0"))
+    }
+}
+
+fn failed(what: impl Into<String>, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let (what, path) = (what.into(), path.to_owned());
+    move |source| Error::Io { what, path, source }
+}
+
+impl Cgroup {
+    /// Moves a process into every hierarchy's directory.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; a hierarchy that refuses leaves the process in those before it.
+    pub fn add_process(&self, pid: libc::pid_t) -> Result<(), Error> {
+        for node in &self.nodes {
+            let file = node.dir().join("cgroup.procs");
+            let mut tries = 1;
+            loop {
+                match write_file(&file, &pid.to_string()) {
+                    Ok(()) => break,
+                    Err(e) if e.raw_os_error() == Some(libc::EINVAL) && tries < TRIES => {
+                        tries += 1;
+                        std::thread::sleep(Duration::from_millis(20));
+                    }
+                    Err(e) => return Err(failed(format!("write process {pid} to"), &file)(e)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens what a new process needs to put itself into the cgroups. On cgroup v1 this is much cheaper than
+    /// [`Cgroup::add_process`]: the kernel need not stop all other processes' forks and exits for a thread that moves
+    /// itself. With `cloned_into`, the unified cgroup is left out, because `CLONE_INTO_CGROUP` has seen to it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a file cannot be opened.
+    pub fn joiner(&self, cloned_into: bool) -> Result<Joiner, Error> {
+        let open = |node: &super::node::Node| {
+            let path = node.dir().join(if node.unified { "cgroup.procs" } else { "tasks" });
+            File::options().write(true).open(&path).map(OwnedFd::from).map_err(failed("open", &path))
+        };
+        let files =
+            self.nodes.iter().filter(|n| !(n.unified && cloned_into)).map(open).collect::<Result<_, _>>()?;
+        Ok(Joiner { files })
+    }
+
+    /// The directory's descriptor for `CLONE_INTO_CGROUP`; `None` unless every hierarchy is the unified one, so that
+    /// `Some` means a process cloned into it needs nothing more.
+    pub fn fd_for_clone_into(&self) -> Option<OwnedFd> {
+        if self.is_v2() { self.unified_fd() } else { None }
+    }
+
+    /// The unified cgroup's descriptor for `CLONE_INTO_CGROUP`, also in the hybrid layout, where the process must still
+    /// enter the other hierarchies: `joiner(true)`.
+    pub fn unified_fd(&self) -> Option<OwnedFd> {
+        File::open(self.unified()?.dir()).ok().map(OwnedFd::from)
+    }
+
+    /// Every process in the cgroups and below, in ascending order.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a directory cannot be read. A cgroup that is gone has none.
+    pub fn pids(&self) -> Result<Vec<libc::pid_t>, Error> {
+        let mut all = Vec::new();
+        for dir in self.process_dirs() {
+            collect(&dir, &mut all)?;
+        }
+        all.sort_unstable();
+        all.dedup();
+        Ok(all)
+    }
+
+    /// One v1 directory and the unified one: processes may have been moved away in one of them, hardly in both.
+    fn process_dirs(&self) -> Vec<PathBuf> {
+        let v1 = self.nodes.iter().filter(|n| !n.unified);
+        let chosen = v1.clone().find(|n| n.has("devices")).or_else(|| v1.clone().next());
+        chosen.into_iter().chain(self.unified()).map(super::node::Node::dir).collect()
+    }
+
+    /// Sends `signal` to every process in the cgroups and below.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; a process that has gone meanwhile is fine.
+    pub fn signal_all(&self, signal: i32) -> Result<(), Error> {
+        for pid in self.pids()? {
+            sys::kill(pid, signal)
+                .map_err(failed(format!("send signal {signal} to process {pid} in"), Path::new("")))?;
+        }
+        Ok(())
+    }
+
+    /// Kills every process in the cgroups and below, and waits until none is left, at most ten seconds.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] when some are still there at the end, with their numbers.
+    pub fn kill_all(&self) -> Result<(), Error> {
+        let end = Instant::now() + DEADLINE;
+        let mut pause = Duration::from_micros(200);
+        let kill_file = self.unified().map(|n| n.dir().join("cgroup.kill"));
+        loop {
+            // Where it exists one write ends all, however fast they fork.
+            if let Some(file) = &kill_file {
+                let _ = write_file(file, "1");
+            }
+            self.signal_all(libc::SIGKILL)?;
+            if self
+                .freezer_v1()
+                .is_some_and(|file| fs::read_to_string(file).is_ok_and(|s| s.trim() != "THAWED"))
+            {
+                self.thaw()?;
+            }
+            let left = self.pids()?;
+            // A zombie stays listed until it is reaped, which is for its parent to do.
+            if left.iter().all(|pid| is_dead(*pid)) {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                return Err(Error::Unsupported(format!(
+                    "processes {left:?} did not end within {DEADLINE:?} of SIGKILL"
+                )));
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(20));
+        }
+    }
+
+    fn freezer_v1(&self) -> Option<PathBuf> {
+        self.nodes.iter().find(|n| !n.unified && n.has("freezer")).map(|n| n.dir().join("freezer.state"))
+    }
+
+    /// Freezes the container and waits until it is frozen, at most ten seconds.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or [`Error::Unsupported`] when there is no freezer or the time is over (it is then thawed again).
+    pub fn freeze(&self) -> Result<(), Error> {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            self.set_frozen(true)?;
+            for _ in 0..20 {
+                if self.is_frozen()? {
+                    return Ok(());
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if Instant::now() > end {
+                self.thaw()?;
+                return Err(Error::Unsupported(format!("the container did not freeze within {DEADLINE:?}")));
+            }
+            // v1's freezer can be stuck on a process that waits for a frozen one: letting go once resolves it.
+            if self.freezer_v1().is_some() {
+                self.set_frozen(false)?;
+            }
+        }
+    }
+
+    /// Thaws the container.
+    ///
+    /// # Errors
+    /// As [`Cgroup::freeze`].
+    pub fn thaw(&self) -> Result<(), Error> {
+        let end = Instant::now() + DEADLINE;
+        self.set_frozen(false)?;
+        while self.is_frozen()? {
+            if Instant::now() > end {
+                return Err(Error::Unsupported(format!("the container did not thaw within {DEADLINE:?}")));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    fn set_frozen(&self, frozen: bool) -> Result<(), Error> {
+        let (file, value) = if let Some(file) = self.freezer_v1() {
+            (file, if frozen { "FROZEN" } else { "THAWED" })
+        } else if let Some(node) = self.unified() {
+            (node.dir().join("cgroup.freeze"), if frozen { "1" } else { "0" })
+        } else {
+            return Err(Error::Unsupported(
+                "this host has no cgroup freezer: pause and resume need one".into(),
+            ));
+        };
+        write_file(&file, value).map_err(failed(format!("write {value:?} to"), &file))
+    }
+
+    /// Whether the container is frozen, by itself or by a cgroup above it. Without a freezer it is not.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when its state cannot be read. A cgroup that is gone is not frozen.
+    pub fn is_frozen(&self) -> Result<bool, Error> {
+        let (file, mark) = match (self.freezer_v1(), self.unified()) {
+            (Some(file), _) => (file, "FROZEN"),
+            (None, Some(node)) => (node.dir().join("cgroup.events"), "frozen 1"),
+            (None, None) => return Ok(false),
+        };
+        match fs::read_to_string(&file) {
+            Ok(text) => Ok(text.lines().any(|l| l.trim() == mark)),
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => Ok(false),
+            Err(e) => Err(failed("read", &file)(e)),
+        }
+    }
+}
+
+/// Whether a process is a zombie or gone.
+fn is_dead(pid: libc::pid_t) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
+    // The name is in parentheses and may hold anything; the state follows the last one.
+    stat.rsplit_once(')').is_none_or(|(_, rest)| matches!(rest.trim_start().chars().next(), Some('Z' | 'X')))
+}
+
+fn collect(dir: &Path, all: &mut Vec<libc::pid_t>) -> Result<(), Error> {
+    let file = dir.join("cgroup.procs");
+    match fs::read_to_string(&file) {
+        // 0 stands for a process of another pid namespace, which cannot be named from here.
+        Ok(text) => {
+            all.extend(text.lines().filter_map(|l| l.parse::<libc::pid_t>().ok()).filter(|pid| *pid > 0));
+        }
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => return Ok(()),
+        // A threaded cgroup does not list processes; its domain above does.
+        Err(e) if e.raw_os_error() == Some(libc::EOPNOTSUPP) => {}
+        Err(e) => return Err(failed("read", &file)(e)),
+    }
+    children(dir).iter().try_for_each(|child| collect(&dir.join(child), all))
+}

@@ -1,0 +1,452 @@
+//! Cgroups of this machine, in whatever layout it has, and a view of cgroup v2 alone in a mount namespace of its own.
+//!
+//! Everything is below names that only this test uses, and is gone afterwards.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::exit)] // helpers of tests, not the program
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use plimsoll_oci::cgroup::{Cgroup, Error, MountStep, mount_plan};
+use serde_json::{Value, json};
+
+const SAVED: &str = "PLIMSOLL_TEST_CGROUP_SAVED";
+const VIEW: &str = "PLIMSOLL_TEST_CGROUP_VIEW";
+
+/// A path that nobody else uses.
+fn name() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("/plimsoll-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Kills and removes at the end of a test, also of one that fails.
+struct Guard(Cgroup);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let _ = self.0.thaw();
+        let _ = self.0.kill_all();
+        let _ = self.0.delete();
+    }
+}
+
+fn create(path: &str) -> Guard {
+    Guard(Cgroup::open_or_create(Some(path), "c", &Value::Null).unwrap())
+}
+
+/// Whether cgroups can be made here at all.
+fn usable() -> bool {
+    let made = Cgroup::open_or_create(Some(&name()), "c", &Value::Null).map(Guard);
+    let ok = made.is_ok_and(|g| g.0.exists());
+    if !ok {
+        skip("cgroups cannot be made here (needs root and a writable cgroup mount)");
+    }
+    ok
+}
+
+fn skip(why: &str) {
+    assert!(std::env::var_os("PLIMSOLL_CI").is_none_or(|v| v != "1"), "{why}");
+    println!("SKIP: {why}");
+}
+
+/// A shell that does what it is told, line by line.
+struct Shell(Child, ChildStdin, BufReader<ChildStdout>);
+
+impl Shell {
+    fn start() -> Self {
+        let mut child = Command::new("/bin/sh")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        Self(child, input, BufReader::new(output))
+    }
+
+    fn pid(&self) -> i32 {
+        self.0.id().cast_signed()
+    }
+
+    /// The first line that the command prints.
+    fn ask(&mut self, command: &str) -> String {
+        writeln!(self.1, "{command}").unwrap();
+        let mut line = String::new();
+        self.2.read_line(&mut line).unwrap();
+        line.trim().to_owned()
+    }
+
+    fn opens(&mut self, redirection: &str) -> bool {
+        self.ask(&format!("if (exec 3{redirection}) 2>/dev/null; then echo yes; else echo no; fi")) == "yes"
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn read(path: &Path, file: &str) -> String {
+    fs::read_to_string(path.join(file)).unwrap().trim().to_owned()
+}
+
+#[test]
+fn from_plan_to_delete() {
+    if !usable() {
+        return;
+    }
+    let path = format!("{}/a//./b", name());
+    let mut planned = Cgroup::plan(Some(&path), "c", &Value::Null).unwrap();
+    let saved = planned.save();
+    assert!(!planned.exists(), "a plan touches nothing");
+    planned.create().unwrap();
+    let guard = Guard(planned);
+    let cgroup = &guard.0;
+    assert_eq!(Cgroup::load(&cgroup.save()).unwrap(), *cgroup);
+    assert!(cgroup.paths().values().all(|dir| dir.is_dir() && dir.ends_with("a/b")), "{:?}", cgroup.paths());
+
+    let mut shell = Shell::start();
+    cgroup.add_process(shell.pid()).unwrap();
+    let mine = fs::read_to_string(format!("/proc/{}/cgroup", shell.pid())).unwrap();
+    assert!(mine.lines().all(|l| l.ends_with("/a/b")), "{mine}");
+    assert_eq!(cgroup.pids().unwrap(), [shell.pid()]);
+
+    // A container that makes cgroups of its own, and is frozen with them.
+    for dir in cgroup.paths().values() {
+        fs::create_dir(dir.join("inner")).unwrap();
+    }
+    cgroup.freeze().unwrap();
+    assert!(cgroup.is_frozen().unwrap());
+    cgroup.thaw().unwrap();
+    assert!(!cgroup.is_frozen().unwrap());
+    assert_eq!(shell.ask("echo awake"), "awake");
+
+    let stats = cgroup.stats().unwrap();
+    if cgroup.paths().contains_key("pids") {
+        assert_eq!(stats["pids"]["current"], 1, "{stats}");
+    }
+    assert!(stats["cpu"]["usage"]["total"].is_u64(), "{stats}");
+
+    cgroup.freeze().unwrap();
+    cgroup.kill_all().unwrap();
+    assert!(!shell.0.wait().unwrap().success());
+    // What was saved before anything was made is enough to remove it all, parents too.
+    Cgroup::load(&saved).unwrap().delete().unwrap();
+    assert!(!cgroup.exists());
+    for dir in cgroup.paths().values() {
+        assert!(!dir.parent().unwrap().parent().unwrap().exists(), "{dir:?}");
+    }
+    cgroup.delete().unwrap();
+    assert!(cgroup.pids().unwrap().is_empty());
+    assert!(matches!(cgroup.stats(), Err(Error::Unsupported(_))));
+}
+
+#[test]
+fn what_was_there_before_stays() {
+    if !usable() {
+        return;
+    }
+    let path = name();
+    let before = create(&path);
+    let kept: Vec<PathBuf> = before.0.paths().values().map(|d| d.join("kept")).collect();
+    for dir in &kept {
+        fs::create_dir(dir).unwrap();
+    }
+    let second = Cgroup::open_or_create(Some(&path), "c", &Value::Null).unwrap();
+    let inner = create(&format!("{path}/deeper"));
+    drop(inner);
+    for dir in second.paths().values() {
+        fs::create_dir(dir.join("made-by-container")).unwrap();
+    }
+    second.delete().unwrap();
+    assert!(second.exists());
+    for dir in second.paths().values() {
+        assert!(dir.join("kept").exists() && !dir.join("made-by-container").exists());
+    }
+}
+
+#[test]
+fn unfit_cgroups_are_refused_and_left_alone() {
+    if !usable() {
+        return;
+    }
+    let path = name();
+    let before = create(&path);
+    let mut shell = Shell::start();
+    let mut planned = Cgroup::plan(Some(&path), "c", &Value::Null).unwrap();
+    before.0.add_process(shell.pid()).unwrap();
+    assert!(matches!(Cgroup::plan(Some(&path), "c", &Value::Null), Err(Error::Unfit { .. })));
+    assert!(matches!(planned.create(), Err(Error::Unfit { .. })));
+    // Cleaning up after the refusal must not touch the other's processes.
+    planned.kill_all().unwrap();
+    planned.delete().unwrap();
+    assert_eq!(shell.ask("echo alive"), "alive");
+    before.0.kill_all().unwrap();
+    shell.0.wait().unwrap();
+    before.0.freeze().unwrap();
+    for inside in ["", "/below"] {
+        let error = Cgroup::plan(Some(&format!("{path}{inside}")), "c", &Value::Null).unwrap_err();
+        assert!(error.to_string().contains("frozen"), "{error}");
+    }
+    before.0.thaw().unwrap();
+}
+
+#[test]
+fn paths_never_leave_the_mount() {
+    for bad in ["/", "..", "/a/../..", "a\nb"] {
+        assert!(matches!(Cgroup::plan(Some(bad), "c", &Value::Null), Err(Error::Invalid { .. })), "{bad:?}");
+    }
+    let climbing = Cgroup::plan(Some("/../../plimsoll-test-climb"), "c", &Value::Null).unwrap();
+    let straight = Cgroup::plan(Some("/plimsoll-test-climb"), "c", &Value::Null).unwrap();
+    assert_eq!(climbing, straight);
+    assert_ne!(
+        Cgroup::plan(None, "one", &Value::Null).unwrap(),
+        Cgroup::plan(None, "two", &Value::Null).unwrap()
+    );
+    assert!(
+        Cgroup::plan(None, "c", &json!({"pids": {"limit": "x"}})).is_err(),
+        "resources are checked first"
+    );
+    assert!(Cgroup::load(&json!({"nodes": [{"path": "/../x"}], "inUserns": false})).is_err());
+}
+
+#[test]
+fn limits_are_in_the_files() {
+    if !usable() {
+        return;
+    }
+    let guard = create(&format!("{}/deep/er", name()));
+    let cgroup = &guard.0;
+    let paths = cgroup.paths();
+    let only = |controller: &str, resources: &Value, file: &str, value: &str| {
+        let Some(dir) = paths.get(controller) else { return println!("SKIP: no v1 {controller} here") };
+        cgroup.apply(resources).unwrap();
+        assert_eq!(read(dir, file), value, "{resources}");
+    };
+    let mega = 1 << 20;
+    only("memory", &json!({"memory": {"limit": 64 * mega}}), "memory.limit_in_bytes", "67108864");
+    let both = json!({"memory": {"limit": 128 * mega, "swap": 256 * mega, "reservation": 32 * mega, "swappiness": 7}});
+    only("memory", &both, "memory.memsw.limit_in_bytes", "268435456");
+    only("memory", &Value::Null, "memory.limit_in_bytes", "134217728");
+    only("memory", &Value::Null, "memory.soft_limit_in_bytes", "33554432");
+    only("memory", &Value::Null, "memory.swappiness", "7");
+    let lower = json!({"memory": {"limit": 16 * mega, "swap": 16 * mega, "disableOOMKiller": true}});
+    only("memory", &lower, "memory.memsw.limit_in_bytes", "16777216");
+    only("pids", &json!({"pids": {"limit": 32771}}), "pids.max", "32771");
+    only("pids", &json!({"pids": {"limit": 0}}), "pids.max", "0");
+    only("pids", &json!({"pids": {"limit": -1}}), "pids.max", "max");
+    only(
+        "cpu",
+        &json!({"cpu": {"quota": 50000, "period": 200_000, "shares": 77}}),
+        "cpu.cfs_period_us",
+        "200000",
+    );
+    only("cpu", &json!({"cpu": {"quota": 4000, "period": 5000, "burst": 3000}}), "cpu.cfs_burst_us", "3000");
+    only("cpu", &json!({"cpu": {"quota": 2000, "burst": 1000}}), "cpu.cfs_quota_us", "2000");
+    only("cpu", &json!({"cpu": {"quota": -1}}), "cpu.cfs_quota_us", "-1");
+    only("cpu", &Value::Null, "cpu.shares", "77");
+    only("cpu", &json!({"cpu": {"shares": 99, "idle": 1}}), "cpu.idle", "1");
+    only("cpu", &json!({"cpu": {"shares": 98, "idle": 0}}), "cpu.shares", "98");
+    only("cpuset", &json!({"cpu": {"cpus": "0", "mems": "0"}}), "cpuset.cpus", "0");
+    if paths.contains_key("cpuset") {
+        assert!(!read(paths["cpuset"].parent().unwrap(), "cpuset.cpus").is_empty(), "the parents have CPUs");
+        let error = cgroup.apply(&json!({"cpu": {"cpus": "4095"}})).unwrap_err().to_string();
+        assert!(error.contains("linux.resources.cpu.cpus"), "{error}");
+    }
+    for (controller, resources) in [
+        ("net_cls", json!({"network": {"classID": 1}})),
+        ("rdma", json!({"rdma": {"mlx5_0": {"hcaHandles": 1}}})),
+        ("blkio.bfq", json!({"blockIO": {"leafWeight": 100}})),
+    ] {
+        if !paths.contains_key(controller) {
+            let error = cgroup.apply(&resources).unwrap_err().to_string();
+            assert!(error.contains("linux.resources"), "{error}");
+        }
+    }
+    assert!(cgroup.update(&json!({"unified": {"foo.bar": "1"}})).is_err());
+}
+
+#[test]
+fn devices_are_closed_and_opened() {
+    if usable() {
+        devices(&create(&name()).0);
+    }
+}
+
+/// `/dev/null` is a default device; `/dev/kmsg` is not.
+fn devices(cgroup: &Cgroup) {
+    let mut shell = Shell::start();
+    if !shell.opens("</dev/kmsg") {
+        return skip("/dev/kmsg cannot be opened here even without a device list");
+    }
+    cgroup.apply(&json!({})).unwrap();
+    cgroup.add_process(shell.pid()).unwrap();
+    assert!(shell.opens("<>/dev/null") && !shell.opens("</dev/kmsg"));
+    let kmsg = |access: &str| {
+        json!({"devices": [{"allow": false, "access": "rwm"},
+            {"allow": true, "type": "c", "major": 1, "minor": 11, "access": access}]})
+    };
+    cgroup.update(&kmsg("r")).unwrap();
+    assert!(shell.opens("</dev/kmsg") && !shell.opens("<>/dev/kmsg") && shell.opens("<>/dev/null"));
+    cgroup.update(&json!({"pids": {}})).unwrap();
+    assert!(shell.opens("</dev/kmsg"), "an update without a list leaves devices alone");
+    cgroup.update(&kmsg("rw")).unwrap();
+    assert!(shell.opens("<>/dev/kmsg"));
+    cgroup.update(&json!({"devices": []})).unwrap();
+    assert!(!shell.opens("</dev/kmsg") && shell.opens("<>/dev/null"));
+    cgroup.update(&json!({"devices": [{"allow": true}]})).unwrap();
+    assert!(shell.opens("</dev/kmsg"));
+}
+
+/// Run as a process of its own: puts itself into the cgroup of its environment and says where it is.
+#[test]
+fn helper_joins_itself() {
+    let Ok(saved) = std::env::var(SAVED) else { return };
+    let cgroup = Cgroup::load(&serde_json::from_str(&saved).unwrap()).unwrap();
+    cgroup.joiner(false).unwrap().join_self().unwrap();
+    let mine = fs::read_to_string("/proc/thread-self/cgroup").unwrap();
+    std::process::exit(if mine.lines().all(|l| l.contains("/plimsoll-test-")) { 77 } else { 1 });
+}
+
+#[test]
+fn a_process_puts_itself_in() {
+    if !usable() {
+        return;
+    }
+    let guard = create(&name());
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "helper_joins_itself", "--test-threads=1"])
+        .env(SAVED, guard.0.save().to_string())
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(77));
+}
+
+#[test]
+fn oom_kills_are_noticed() {
+    if !usable() {
+        return;
+    }
+    let guard = create(&name());
+    if guard.0.apply(&json!({"memory": {"limit": 8 << 20, "swap": 8 << 20}})).is_err() {
+        return skip("no memory controller with swap accounting here");
+    }
+    let mut watch = guard.0.oom_watch().unwrap();
+    assert_eq!(watch.wait(std::time::Duration::ZERO).unwrap(), 0);
+    let mut shell = Shell::start();
+    guard.0.add_process(shell.pid()).unwrap();
+    // Only the shell's child grows; whichever of the two the kernel picks is one kill.
+    writeln!(shell.1, "head -c 64000000 /dev/zero | tail -c 64000000 >/dev/null").unwrap();
+    let begun = std::time::Instant::now();
+    assert!(watch.wait(std::time::Duration::from_secs(60)).unwrap() >= 1);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(30), "noticed, not found at the end");
+    assert!(guard.0.oom_kills().unwrap() >= 1);
+}
+
+#[test]
+fn mount_plans() {
+    if !usable() {
+        return;
+    }
+    let guard = create(&name());
+    let plan = mount_plan(Some(&guard.0), libc::MS_RDONLY | libc::MS_NOSUID, true).unwrap();
+    if guard.0.is_v2() {
+        assert!(matches!(&plan[..], [MountStep::Mount { fstype, .. }] if fstype == "cgroup2"), "{plan:?}");
+        return;
+    }
+    let MountStep::Mount { fstype, flags, .. } = &plan[0] else { panic!("{plan:?}") };
+    assert_eq!((fstype.as_str(), *flags), ("tmpfs", libc::MS_NOSUID), "writable until everything is in it");
+    assert!(matches!(plan.last(), Some(MountStep::Remount { flags, .. }) if flags & libc::MS_RDONLY != 0));
+    let binds = mount_plan(Some(&guard.0), 0, false).unwrap();
+    let sources: Vec<&PathBuf> = binds
+        .iter()
+        .filter_map(|s| if let MountStep::Bind { source, .. } = s { Some(source) } else { None })
+        .collect();
+    assert!(!sources.is_empty() && sources.iter().all(|s| s.is_dir()));
+    assert!(mount_plan(None, 0, true).is_err());
+}
+
+/// Run in a mount namespace that shows cgroup v2 alone.
+#[test]
+fn helper_in_a_v2_view() {
+    if std::env::var_os(VIEW).is_none() {
+        return;
+    }
+    let guard = create(&format!("{}/in/ner", name()));
+    let cgroup = &guard.0;
+    assert!(cgroup.is_v2() && cgroup.fd_for_clone_into().is_some());
+    let dir = cgroup.paths()[""].clone();
+    devices(cgroup);
+    let mut shell = Shell::start();
+    cgroup.add_process(shell.pid()).unwrap();
+    cgroup.freeze().unwrap();
+    assert!(cgroup.is_frozen().unwrap());
+    cgroup.thaw().unwrap();
+    assert_eq!(shell.ask("echo awake"), "awake");
+    cgroup.kill_all().unwrap();
+    shell.0.wait().unwrap();
+    cgroup.chown(12345).unwrap();
+    let given = fs::read_to_string("/sys/kernel/cgroup/delegate").unwrap();
+    assert_eq!(fs::metadata(&dir).unwrap().uid(), 12345);
+    for entry in fs::read_dir(&dir).unwrap().map(Result::unwrap) {
+        let file = entry.file_name().to_string_lossy().into_owned();
+        let expected = if given.lines().any(|l| l == file) { 12345 } else { 0 };
+        assert_eq!(entry.metadata().unwrap().uid(), expected, "{file}");
+    }
+    let on = read(&dir, "cgroup.controllers");
+    let has = |controller: &str| on.split_whitespace().any(|c| c == controller);
+    cgroup.apply(&json!({"unified": {"cgroup.max.depth": "3"}})).unwrap();
+    assert_eq!(read(&dir, "cgroup.max.depth"), "3");
+    if has("hugetlb") && dir.join("hugetlb.2MB.max").exists() {
+        let huge = json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 4 << 20}], "unified": {"hugetlb.2MB.max": "2097152"}});
+        cgroup.apply(&huge).unwrap();
+        assert_eq!(read(&dir, "hugetlb.2MB.rsvd.max"), "4194304");
+        assert_eq!(read(&dir, "hugetlb.2MB.max"), "2097152", "unified overrides what was converted");
+        assert!(cgroup.apply(&json!({"hugepageLimits": [{"pageSize": "3MB", "limit": 1}]})).is_err());
+    }
+    for (controller, resources) in [
+        ("memory", json!({"memory": {"limit": 1 << 20}})),
+        ("pids", json!({"pids": {"limit": 5}})),
+        ("", json!({"network": {"classID": 5}})),
+        ("", json!({"memory": {"swappiness": 5}})),
+        ("", json!({"unified": {"foo.bar": "5"}})),
+    ] {
+        if !has(controller) {
+            let error = cgroup.apply(&resources).unwrap_err().to_string();
+            assert!(error.contains("linux.resources."), "{error}");
+        }
+    }
+    cgroup.delete().unwrap();
+    assert!(!dir.exists() && !dir.parent().unwrap().exists());
+    drop(guard);
+    std::process::exit(77);
+}
+
+#[test]
+fn a_view_of_v2_alone() {
+    if !usable() {
+        return;
+    }
+    let script =
+        "umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup || exit 76; exec \"$@\"";
+    let run = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script, "sh"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "helper_in_a_v2_view", "--test-threads=1", "--nocapture"])
+        .env(VIEW, "1")
+        .output();
+    match run {
+        Ok(output) if output.status.code() == Some(77) => {}
+        Ok(output) if output.status.code() != Some(76) => {
+            let text = [output.stdout, output.stderr].concat();
+            panic!("{:?}: {}", output.status, String::from_utf8_lossy(&text));
+        }
+        _ => skip("a mount namespace with cgroup v2 alone cannot be made here"),
+    }
+}
