@@ -69,6 +69,9 @@ pub fn drive(
             return Err(BenchError::Plan(text.into()));
         }
         let ramp = ramp(session, plan, i, &parent)?;
+        if sys::interrupted() {
+            return Err(BenchError::Interrupted);
+        }
         let says = format!("{}: {} live; {}", target.name, ramp.starts.len(), ramp.end);
         progress(Progress::Step { scenario: scenario.name, says });
         let mut rng = Rng::for_purpose(plan.seed, "density");
@@ -177,10 +180,10 @@ fn read(arm: &Arm, parent: &Parent, n: usize) -> Result<Reading, BenchError> {
 
 /// The best of three `list` calls, in milliseconds: what it costs, not what the host was doing.
 fn list_ms(slot: &mut Slot) -> Result<f64, Failure> {
-    let list = slot.command(&["list"])?;
     let mut best = f64::INFINITY;
     for _ in 0..3 {
         let pipes = Slot::pipes()?;
+        let list = slot.command(&["list"], &pipes)?;
         let call = slot.call("list", &list, &pipes, &mut Some(0))?;
         best = best.min((call.ended_ns - call.asked_ns) as f64 / 1e6);
     }

@@ -25,9 +25,9 @@ impl Slot {
         let _ = fs::remove_file(&pid_file);
         let (bundle, pid_path) =
             (self.bundle(Guest::Stamp).display().to_string(), pid_file.display().to_string());
-        let create = self.command(&["create", "--bundle", &bundle, "--pid-file", &pid_path, id])?;
-        let start = self.command(&["start", id])?;
-        let delete = self.command(&["delete", id])?;
+        let create = self.command(&["create", "--bundle", &bundle, "--pid-file", &pid_path, id], &pipes)?;
+        let start = self.command(&["start", id], &pipes)?;
+        let delete = self.command(&["delete", id], &pipes)?;
         let mut first = None;
 
         let created = self.call("create", &create, &pipes, &mut first)?;
@@ -76,7 +76,7 @@ impl Slot {
     fn run_as(&mut self, id: &str) -> Result<Sample, Failure> {
         let pipes = Pipes::new().map_err(Failure::io("pipes"))?;
         let bundle = self.bundle(Guest::Stamp).display().to_string();
-        let run = self.command(&["run", "--bundle", &bundle, id])?;
+        let run = self.command(&["run", "--bundle", &bundle, id], &pipes)?;
         let mut first = None;
         let call = self.call("run", &run, &pipes, &mut first)?;
         let entry = self.entrypoint(&pipes.output(), call.asked_ns, first)?;
@@ -106,8 +106,8 @@ impl Slot {
         let pid_file = self.scratch().join(format!("pid-{id}"));
         let (bundle, pid_path) =
             (self.bundle(Guest::StampPause).display().to_string(), pid_file.display().to_string());
-        let create = self.command(&["create", "--bundle", &bundle, "--pid-file", &pid_path, id])?;
-        let start = self.command(&["start", id])?;
+        let create = self.command(&["create", "--bundle", &bundle, "--pid-file", &pid_path, id], &pipes)?;
+        let start = self.command(&["start", id], &pipes)?;
         let mut first = None;
         let created = self.call("create", &create, &pipes, &mut first)?;
         let started = self.call("start", &start, &pipes, &mut first)?;
@@ -132,10 +132,10 @@ impl Slot {
 
     fn dismiss_as(&self, resident: &Resident) -> Result<(), Failure> {
         let pipes = Pipes::new().map_err(Failure::io("pipes"))?;
-        let kill = self.command(&["kill", &resident.id, "KILL"])?;
+        let kill = self.command(&["kill", &resident.id, "KILL"], &pipes)?;
         self.call("kill", &kill, &pipes, &mut Some(0))?;
         self.await_pid(resident.init)?;
-        let delete = self.command(&["delete", &resident.id])?;
+        let delete = self.command(&["delete", &resident.id], &pipes)?;
         self.call("delete", &delete, &pipes, &mut Some(0))?;
         if !self.concurrent {
             process::collect_orphans();
@@ -148,7 +148,7 @@ impl Slot {
         let resident =
             self.resident.as_ref().ok_or_else(|| Failure::new("exec", "no container to execute in"))?;
         let pipes = Pipes::new().map_err(Failure::io("pipes"))?;
-        let exec = self.command(&["exec", &resident.id, GUEST, "stamp"])?;
+        let exec = self.command(&["exec", &resident.id, GUEST, "stamp"], &pipes)?;
         let mut first = None;
         let call = self.call("exec", &exec, &pipes, &mut first)?;
         let entry = self.entrypoint(&pipes.output(), call.asked_ns, first)?;
@@ -177,8 +177,8 @@ impl Slot {
     fn stop_as(&mut self, resident: &Resident) -> Result<Sample, Failure> {
         let id = resident.id.as_str();
         let pipes = Pipes::new().map_err(Failure::io("pipes"))?;
-        let kill = self.command(&["kill", id, "TERM"])?;
-        let delete = self.command(&["delete", id])?;
+        let kill = self.command(&["kill", id, "TERM"], &pipes)?;
+        let delete = self.command(&["delete", id], &pipes)?;
         let handle = process::exit_handle(resident.init).map_err(Failure::io("kill"))?;
         let killed = self.call("kill", &kill, &pipes, &mut Some(0))?;
         let deadline = killed.asked_ns + self.timeout.as_nanos() as u64;
@@ -211,10 +211,10 @@ impl Slot {
 
     /// Asks `state` until it says stopped.
     fn await_stopped(&self, id: &str, from_ns: u64, deadline: u64) -> Result<u64, Failure> {
-        let state = self.command(&["state", id])?;
         let mut said = String::from("nothing");
         while now_ns() < deadline {
             let pipes = Pipes::new().map_err(Failure::io("pipes"))?;
+            let state = self.command(&["state", id], &pipes)?;
             let call = self.call("state", &state, &pipes, &mut Some(0))?;
             let answer: serde_json::Value = serde_json::from_str(&pipes.output())
                 .map_err(|e| Failure::new("state", format!("its output is not JSON: {e}")))?;

@@ -142,20 +142,8 @@ const ROWS: &[Row] = &[
     ),
     row("one create in five fails", "cold-start", Injection::Fail(5), &["failures"], &[]),
     row("start answers a wrong exit code", "cold-start", Injection::ExitCode, &["failures"], &[]),
-    Row {
-        baseline: Injection::SlowExec(8_000),
-        ..row(
-            "slow exec",
-            "exec",
-            Injection::SlowExec(14_000),
-            &["exec.entrypoint"],
-            &["tail:exec.entrypoint"],
-        )
-    },
-    Row {
-        baseline: Injection::SlowKill(2_000),
-        ..row("slow kill", "stop", Injection::SlowKill(8_000), &["stop.latency"], &["tail:stop.latency"])
-    },
+    row("slow exec", "exec", Injection::SlowExec(1_500), &["exec.entrypoint"], &["tail:exec.entrypoint"]),
+    row("slow kill", "stop", Injection::SlowKill(1_500), &["stop.latency"], &["tail:stop.latency"]),
     Row {
         baseline: Injection::Sleep(8_000),
         ..row("one lock for all containers", "throughput", Injection::Lock(8_000), &["throughput.k4"], &[])

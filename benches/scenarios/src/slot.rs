@@ -220,15 +220,17 @@ impl Slot {
         }
     }
 
-    /// A command line of the runtime: global arguments first, the container id last.
-    pub fn command(&self, args: &[&str]) -> Result<Command, Failure> {
+    /// A command line of the runtime: global arguments first, the container id last; its output goes to `pipes`.
+    pub fn command(&self, args: &[&str], pipes: &Pipes) -> Result<Command, Failure> {
         let program = self.target.program.display().to_string();
         let root = self.state.display().to_string();
         let mut argv: Vec<&str> = vec![&program];
         argv.extend(self.target.args.iter().map(String::as_str));
         argv.extend(["--root", &root]);
         argv.extend(args);
-        Command::new(&argv, &self.env).map_err(Failure::io("command line"))
+        let stdio =
+            Stdio { input: self.null.as_fd(), output: pipes.output.1.as_fd(), error: pipes.error.1.as_fd() };
+        Command::new(&argv, &self.env, stdio).map_err(Failure::io("command line"))
     }
 
     /// Calls the runtime and waits for it, with the deadline; success means exit code 0.
@@ -239,9 +241,7 @@ impl Slot {
         pipes: &Pipes,
         first_output: &mut Option<u64>,
     ) -> Result<Call, Failure> {
-        let stdio =
-            Stdio { input: self.null.as_fd(), output: pipes.output.1.as_fd(), error: pipes.error.1.as_fd() };
-        let child = process::spawn(command, stdio).map_err(Failure::io(step))?;
+        let child = process::spawn(command).map_err(Failure::io(step))?;
         let deadline = child.asked_ns + self.timeout.as_nanos() as u64;
         let handle = process::exit_handle(child.pid).map_err(Failure::io(step))?;
         let watch = Some(pipes.output.0.as_fd());
@@ -333,7 +333,9 @@ impl Slot {
 
     /// Removes a container by all means at hand.
     pub fn scrub(&mut self, id: &str) {
-        if let (Ok(pipes), Ok(delete)) = (Pipes::new(), self.command(&["delete", "--force", id])) {
+        if let Ok(pipes) = Pipes::new()
+            && let Ok(delete) = self.command(&["delete", "--force", id], &pipes)
+        {
             let _ = self.call("delete", &delete, &pipes, &mut Some(0));
         }
         for dir in cgroup::directories(&self.cgroup) {

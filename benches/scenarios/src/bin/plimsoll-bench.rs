@@ -6,7 +6,7 @@
 use clap::Parser;
 use plimsoll_bench_scenarios::metric::Profile;
 use plimsoll_bench_scenarios::{
-    BenchPlan, CgroupView, Progress, Target, export, inject, selftest, sys, validate,
+    BenchError, BenchPlan, CgroupView, Progress, Target, export, inject, selftest, sys, validate,
 };
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -81,7 +81,8 @@ fn main() -> ExitCode {
             Ok(code) => code,
             Err(error) => {
                 eprintln!("plimsoll-bench: {error}");
-                ExitCode::from(3)
+                let stopped = matches!(error.downcast_ref(), Some(BenchError::Interrupted));
+                ExitCode::from(if stopped { 130 } else { 3 })
             }
         },
     }

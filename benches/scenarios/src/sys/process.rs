@@ -10,29 +10,48 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 
-/// A command whose strings are laid out before the clock starts.
-#[derive(Debug, Clone)]
+/// A command with everything laid out before the clock starts: strings, their pointers, descriptors.
 pub struct Command {
-    argv: Vec<CString>,
-    envp: Vec<CString>,
+    argv: Strings,
+    envp: Strings,
+    actions: FileActions,
+    attributes: Attributes,
+}
+
+/// NUL-terminated strings and the NULL-terminated array of pointers to them.
+struct Strings {
+    owned: Vec<CString>,
+    pointers: Vec<*mut libc::c_char>,
+}
+
+impl Strings {
+    fn new(owned: Vec<CString>) -> Self {
+        // The bytes of a `CString` are on the heap and stay where they are when the vector moves.
+        let pointers = owned.iter().map(|s| s.as_ptr().cast_mut()).chain([ptr::null_mut()]).collect();
+        Self { owned, pointers }
+    }
 }
 
 impl Command {
     /// `argv[0]` is the program's path; `PATH` is not searched. Fails on a NUL inside an argument.
-    pub fn new<A: AsRef<str>>(argv: &[A], env: &[(String, String)]) -> io::Result<Self> {
+    pub fn new<A: AsRef<str>>(argv: &[A], env: &[(String, String)], stdio: Stdio<'_>) -> io::Result<Self> {
         let text = |s: &str| CString::new(s).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e));
         if argv.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "an empty command"));
         }
+        let argv = argv.iter().map(|a| text(a.as_ref())).collect::<io::Result<_>>()?;
+        let envp = env.iter().map(|(k, v)| text(&format!("{k}={v}"))).collect::<io::Result<_>>()?;
         Ok(Self {
-            argv: argv.iter().map(|a| text(a.as_ref())).collect::<io::Result<_>>()?,
-            envp: env.iter().map(|(k, v)| text(&format!("{k}={v}"))).collect::<io::Result<_>>()?,
+            argv: Strings::new(argv),
+            envp: Strings::new(envp),
+            actions: FileActions::new(stdio)?,
+            attributes: Attributes::new()?,
         })
     }
 
     /// The command line for a message.
     pub fn display(&self) -> String {
-        self.argv.iter().map(|a| a.to_string_lossy()).collect::<Vec<_>>().join(" ")
+        self.argv.owned.iter().map(|a| a.to_string_lossy()).collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -107,26 +126,15 @@ pub struct Child {
 }
 
 /// `posix_spawn`: no copy of the address space (it is vfork inside), default signals, own process group.
-pub fn spawn(command: &Command, stdio: Stdio<'_>) -> io::Result<Child> {
-    let pointers = |list: &[CString]| -> Vec<*mut libc::c_char> {
-        list.iter().map(|s| s.as_ptr().cast_mut()).chain([ptr::null_mut()]).collect()
-    };
-    let (argv, envp) = (pointers(&command.argv), pointers(&command.envp));
-    let actions = FileActions::new(stdio)?;
-    let attributes = Attributes::new()?;
+pub fn spawn(command: &Command) -> io::Result<Child> {
+    let (argv, envp) = (&command.argv.pointers, &command.envp.pointers);
+    let (actions, attributes) = (&raw const command.actions.0, &raw const command.attributes.0);
     let mut pid = 0;
     let asked_ns = now_ns();
-    // SAFETY: argv and envp are NULL-terminated arrays of NUL-terminated strings that `command` owns, the
-    // actions and attributes were initialised above, and all of them outlive the call.
+    // SAFETY: argv and envp are NULL-terminated arrays of NUL-terminated strings that `command` owns, its
+    // actions and attributes are initialised, and all of them outlive the call.
     let code = unsafe {
-        libc::posix_spawn(
-            &raw mut pid,
-            argv[0],
-            &raw const actions.0,
-            &raw const attributes.0,
-            argv.as_ptr(),
-            envp.as_ptr(),
-        )
+        libc::posix_spawn(&raw mut pid, argv[0], actions, attributes, argv.as_ptr(), envp.as_ptr())
     };
     check(code)?;
     Ok(Child { pid, asked_ns })
