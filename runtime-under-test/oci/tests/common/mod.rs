@@ -1,5 +1,5 @@
 //! A small bundle around busybox and calls of the built runtime.
-#![allow(dead_code, missing_docs)]
+#![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
