@@ -1,11 +1,12 @@
 //! Configurations that break a rule: a clear error each, and nothing left.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;
 use common::{bench, text};
 use serde_json::{Value, json};
 
 /// Name, JSON pointer, and the value put there (`null` in the list removes the member).
+#[allow(clippy::too_many_lines)] // a table
 fn corpus() -> Vec<(&'static str, &'static str, Value)> {
     let mount = |m: Value| json!([m]);
     let hook = |h: Value| json!({ "createRuntime": [h] });
