@@ -1,5 +1,5 @@
 //! A runtime killed at any moment: `delete --force` cleans what it left.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;
 use common::bench;

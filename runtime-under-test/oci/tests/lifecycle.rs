@@ -1,5 +1,5 @@
 //! The operations of runtime.md on a real container.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;
 use common::{bench, text};

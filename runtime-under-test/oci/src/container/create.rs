@@ -223,10 +223,7 @@ fn build(
 
 fn plan_cgroup(spec: &Spec, id: &str, resources: &serde_json::Value) -> Result<Option<Cgroup>> {
     let path = spec.linux.cgroups_path.as_deref().filter(|p| !p.is_empty());
-    match Cgroup::plan(path, id, resources) {
-        Err(crate::cgroup::Error::Unsupported(t)) if t == "not built yet" => Ok(None),
-        other => other.map(Some).map_err(|e| Error::new(e.to_string())),
-    }
+    Cgroup::plan(path, id, resources).map(Some).map_err(|e| Error::new(e.to_string()))
 }
 
 /// Forks the first process into its namespaces.
