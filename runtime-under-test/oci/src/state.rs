@@ -19,6 +19,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 const MAX_ID: usize = 1024;
+/// Flag of a task that is on its way out (`linux/sched.h`).
+const PF_EXITING: u64 = 4;
 
 /// runtime.md "State": the four base values, and `paused`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -277,15 +279,17 @@ pub fn alive(record: &Record) -> bool {
             .is_ok_and(|(state, start)| start == record.start_time && !matches!(state, 'Z' | 'X'))
 }
 
-/// State letter and start time of a process (`/proc/<pid>/stat`, fields 3 and 22).
+/// State letter and start time of a process (`/proc/<pid>/stat`, fields 3, 9 and 22); an exiting one is `X`.
 pub fn process_stat(pid: i32) -> Result<(char, u64)> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let bad = || Error::new("garbled /proc/<pid>/stat");
     let rest = text.rsplit_once(')').ok_or_else(bad)?.1;
     let mut fields = rest.split_whitespace();
     let state = fields.next().and_then(|f| f.chars().next()).ok_or_else(bad)?;
-    let start = fields.nth(18).and_then(|f| f.parse().ok()).ok_or_else(bad)?;
-    Ok((state, start))
+    let flags: u64 = fields.nth(5).and_then(|f| f.parse().ok()).ok_or_else(bad)?;
+    let start = fields.nth(12).and_then(|f| f.parse().ok()).ok_or_else(bad)?;
+    // The first process of a PID namespace is kept until all others of it are reaped, long after it ended.
+    Ok((if flags & PF_EXITING == 0 { state } else { 'X' }, start))
 }
 
 /// Writes a file under a new name and renames it into place.
