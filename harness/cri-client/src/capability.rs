@@ -64,8 +64,9 @@ impl Capabilities {
         let version = client.version(v1::VersionRequest::default()).await?;
         let status = client.status(v1::StatusRequest::default()).await?;
         let mut rpcs = BTreeMap::new();
-        optional_unary(client, &mut rpcs).await;
-        optional_streams(client, &mut rpcs).await;
+        for rpc in OPTIONAL {
+            rpcs.insert(rpc, presence(client, rpc).await);
+        }
         let old = client
             .raw("runtime.v1alpha2.RuntimeService", "Version", bytes::Bytes::new(), Duration::from_secs(5))
             .await;
@@ -127,68 +128,79 @@ impl Capabilities {
     }
 }
 
-async fn optional_unary(client: &Client, found: &mut BTreeMap<&'static str, Presence>) {
+/// Rpcs that a server may lack.
+pub const OPTIONAL: [&str; 16] = [
+    "PodSandboxStats",
+    "ListPodSandboxStats",
+    "CheckpointContainer",
+    "CheckpointPod",
+    "RestorePod",
+    "ListMetricDescriptors",
+    "ListPodSandboxMetrics",
+    "RuntimeConfig",
+    "UpdatePodSandboxResources",
+    "GetContainerEvents",
+    "StreamPodSandboxes",
+    "StreamContainers",
+    "StreamContainerStats",
+    "StreamPodSandboxStats",
+    "StreamPodSandboxMetrics",
+    "StreamImages",
+];
+
+/// Asks for one optional rpc, harmlessly. Any other name is part of the core and counts as there.
+pub async fn presence(client: &Client, rpc: &str) -> Presence {
     let id = || NOBODY.to_owned();
     let client = &client.with_deadline(Duration::from_secs(10));
-    macro_rules! ask {
-        ($name:literal, $method:ident, $request:expr) => {
-            found.insert($name, Presence::of(&client.$method($request).await));
+    macro_rules! unary {
+        ($method:ident, $request:expr) => {
+            Presence::of(&client.$method($request).await)
         };
     }
-    ask!("PodSandboxStats", pod_sandbox_stats, v1::PodSandboxStatsRequest { pod_sandbox_id: id() });
-    ask!("ListPodSandboxStats", list_pod_sandbox_stats, v1::ListPodSandboxStatsRequest::default());
-    ask!(
-        "CheckpointContainer",
-        checkpoint_container,
-        v1::CheckpointContainerRequest { container_id: id(), timeout: 1, ..Default::default() }
-    );
-    ask!(
-        "CheckpointPod",
-        checkpoint_pod,
-        v1::CheckpointPodRequest { pod_sandbox_id: id(), ..Default::default() }
-    );
-    ask!("RestorePod", restore_pod, v1::RestorePodRequest::default());
-    ask!("ListMetricDescriptors", list_metric_descriptors, v1::ListMetricDescriptorsRequest {});
-    ask!("ListPodSandboxMetrics", list_pod_sandbox_metrics, v1::ListPodSandboxMetricsRequest {});
-    ask!("RuntimeConfig", runtime_config, v1::RuntimeConfigRequest {});
-    ask!(
-        "UpdatePodSandboxResources",
-        update_pod_sandbox_resources,
-        v1::UpdatePodSandboxResourcesRequest { pod_sandbox_id: id(), ..Default::default() }
-    );
+    macro_rules! stream {
+        ($method:ident, $request:expr) => {
+            first(client.$method($request).await).await
+        };
+    }
+    match rpc {
+        "PodSandboxStats" => unary!(pod_sandbox_stats, v1::PodSandboxStatsRequest { pod_sandbox_id: id() }),
+        "ListPodSandboxStats" => unary!(list_pod_sandbox_stats, v1::ListPodSandboxStatsRequest::default()),
+        "CheckpointContainer" => unary!(
+            checkpoint_container,
+            v1::CheckpointContainerRequest { container_id: id(), timeout: 1, ..Default::default() }
+        ),
+        "CheckpointPod" => {
+            unary!(checkpoint_pod, v1::CheckpointPodRequest { pod_sandbox_id: id(), ..Default::default() })
+        }
+        "RestorePod" => unary!(restore_pod, v1::RestorePodRequest::default()),
+        "ListMetricDescriptors" => unary!(list_metric_descriptors, v1::ListMetricDescriptorsRequest {}),
+        "ListPodSandboxMetrics" => unary!(list_pod_sandbox_metrics, v1::ListPodSandboxMetricsRequest {}),
+        "RuntimeConfig" => unary!(runtime_config, v1::RuntimeConfigRequest {}),
+        "UpdatePodSandboxResources" => unary!(
+            update_pod_sandbox_resources,
+            v1::UpdatePodSandboxResourcesRequest { pod_sandbox_id: id(), ..Default::default() }
+        ),
+        "StreamPodSandboxes" => stream!(stream_pod_sandboxes, v1::StreamPodSandboxesRequest::default()),
+        "StreamContainers" => stream!(stream_containers, v1::StreamContainersRequest::default()),
+        "StreamContainerStats" => stream!(stream_container_stats, v1::StreamContainerStatsRequest::default()),
+        "StreamPodSandboxStats" => {
+            stream!(stream_pod_sandbox_stats, v1::StreamPodSandboxStatsRequest::default())
+        }
+        "StreamPodSandboxMetrics" => {
+            stream!(stream_pod_sandbox_metrics, v1::StreamPodSandboxMetricsRequest {})
+        }
+        "StreamImages" => stream!(stream_images, v1::StreamImagesRequest::default()),
+        "GetContainerEvents" => events(client).await,
+        _ => Presence::Present,
+    }
 }
 
-async fn optional_streams(client: &Client, found: &mut BTreeMap<&'static str, Presence>) {
-    let patient = &client.with_deadline(Duration::from_secs(10));
-    macro_rules! ask {
-        ($name:literal, $method:ident, $request:expr, $client:expr) => {
-            found.insert($name, first($client.$method($request).await).await);
-        };
-    }
-    ask!("StreamPodSandboxes", stream_pod_sandboxes, v1::StreamPodSandboxesRequest::default(), patient);
-    ask!("StreamContainers", stream_containers, v1::StreamContainersRequest::default(), patient);
-    ask!("StreamContainerStats", stream_container_stats, v1::StreamContainerStatsRequest::default(), patient);
-    ask!(
-        "StreamPodSandboxStats",
-        stream_pod_sandbox_stats,
-        v1::StreamPodSandboxStatsRequest::default(),
-        patient
-    );
-    ask!(
-        "StreamPodSandboxMetrics",
-        stream_pod_sandbox_metrics,
-        v1::StreamPodSandboxMetricsRequest {},
-        patient
-    );
-    ask!("StreamImages", stream_images, v1::StreamImagesRequest::default(), patient);
-    // An event stream may be silent, even without headers, for as long as nothing happens.
-    let brief = &client.with_deadline(SILENCE);
-    let opened = brief.get_container_events(v1::GetEventsRequest {}).await;
-    let events = match opened {
+/// An event stream may be silent, even without headers, for as long as nothing happens.
+async fn events(client: &Client) -> Presence {
+    match client.with_deadline(SILENCE).get_container_events(v1::GetEventsRequest {}).await {
         Err(error) if error.kind == Kind::Deadline => Presence::Present,
         opened => first(opened).await,
-    };
-    found.insert("GetContainerEvents", events);
+    }
 }
 
 async fn first<T>(opened: Result<Receive<T>, CallError>) -> Presence {

@@ -15,7 +15,7 @@ mod target;
 pub mod v1;
 
 pub use calls::{RPCS, Rpc, Service};
-pub use capability::{Capabilities, Presence};
+pub use capability::{Capabilities, OPTIONAL, Presence, presence};
 pub use client::{Client, MESSAGE_LIMIT, Options, Receive};
 pub use error::{CallError, Kind};
 pub use raw::unknown_field;

@@ -1,9 +1,10 @@
 //! The context of one attempt of one case.
 
 use crate::container::{Builder, Container};
+use crate::cri::Cri;
 use crate::exec::Call;
 use crate::host;
-use crate::job::{Job, Target};
+use crate::job::{CgroupLayout, Job, OciTarget, Target};
 use crate::probe::{PROBE, Script};
 use crate::reaper::Reaper;
 use crate::runtime::Runtime;
@@ -31,6 +32,7 @@ pub(crate) struct Inner {
     facts: RefCell<BTreeMap<String, Value>>,
     pub(crate) config: RefCell<Option<Value>>,
     pub(crate) containers: RefCell<Vec<Container>>,
+    pub(crate) cri: RefCell<Option<Cri>>,
     counter: Cell<u32>,
     random: Cell<u64>,
 }
@@ -44,8 +46,15 @@ impl Cx {
         let shared = job.dir.join("shared");
         fs::create_dir_all(&shared)?;
         fs::set_permissions(&shared, fs::Permissions::from_mode(0o777))?;
-        let Target::Oci(target) = job.target.clone() else {
-            return Err(Stop::setup("this context drives OCI runtimes only"));
+        let target = match job.target.clone() {
+            Target::Oci(target) => target,
+            // A driver that can start nothing: cases for endpoints do not use it.
+            Target::Cri(_) => OciTarget {
+                program: PathBuf::new(),
+                args: Vec::new(),
+                env: Vec::new(),
+                cgroups: CgroupLayout::Host,
+            },
         };
         let runtime = Runtime::new(target, &job.dir, job.limits, reaper)?;
         let random = Cell::new(job.seed);
@@ -56,6 +65,7 @@ impl Cx {
             facts: RefCell::default(),
             config: RefCell::default(),
             containers: RefCell::default(),
+            cri: RefCell::default(),
             counter: Cell::new(0),
             random,
         };
@@ -70,6 +80,25 @@ impl Cx {
     /// A container to be built from a valid default bundle whose program is the probe with this script.
     pub fn container(&self, script: Script) -> Builder {
         Builder::new(self.clone(), script)
+    }
+
+    /// The endpoint under test. Trouble when the target is an OCI runtime.
+    pub fn cri(&self) -> Result<Cri, Stop> {
+        if let Some(cri) = &*self.inner.cri.borrow() {
+            return Ok(cri.clone());
+        }
+        let cri = Cri::new(&self.inner.job)?;
+        *self.inner.cri.borrow_mut() = Some(cri.clone());
+        Ok(cri)
+    }
+
+    /// Removes what the case made on an endpoint and gives what stays. Nothing to do for an OCI runtime.
+    pub async fn finish_cri(&self) -> Vec<String> {
+        let cri = self.inner.cri.borrow_mut().take();
+        match cri {
+            Some(cri) => crate::cri::finish(&cri).await,
+            None => Vec::new(),
+        }
     }
 
     /// The driver of the runtime under test.

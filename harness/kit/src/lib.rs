@@ -11,6 +11,7 @@ pub mod case;
 pub mod check;
 pub mod console;
 pub mod container;
+pub mod cri;
 pub mod cx;
 pub mod exec;
 pub mod hook;
