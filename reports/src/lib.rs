@@ -4,13 +4,20 @@
 //! judging of its own. The same run gives the same bytes. All text that came out of a runtime is hostile: it passes
 //! [`text`] and the escaping of the format before it is written.
 
+pub mod badge;
+pub mod bench;
 pub mod coverage;
+pub mod ctrf;
 pub mod diff;
+pub mod github;
 pub mod html;
 pub mod junit;
 pub mod markdown;
+pub mod merge;
+pub mod openmetrics;
 pub mod tap;
 pub mod terminal;
 pub mod text;
+pub mod trend;
 pub mod verdict;
 mod view;

@@ -2,9 +2,9 @@
 
 use plimsoll_model::event::RunStatus;
 use plimsoll_model::{ExitCode, Judgement, Level, OutcomeKind, Run, Severity};
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::bench::{BenchRun, Finding};
 use crate::text::plural;
 use crate::view::{View, is_decided, is_flaky, target_name};
 
@@ -107,9 +107,9 @@ pub fn gate(run: &Run, strict: bool, stale: &[String]) -> ExitCode {
         || rows.iter().any(|t| t.unfit.is_some());
     apply(trouble, ExitCode::Trouble);
     apply(!stale.is_empty(), ExitCode::StaleExpectations);
-    for (_, result) in &run.benches {
-        apply(has_verdict(result, &["regression", "slower", "fail"]), ExitCode::Regression);
-        apply(has_verdict(result, &["cannot-tell", "inconclusive"]), ExitCode::CannotTell);
+    for bench in run.benches.iter().filter_map(|(_, result)| BenchRun::read(result)) {
+        apply(bench.finding() == Finding::Regression, ExitCode::Regression);
+        apply(bench.finding() == Finding::CannotTell, ExitCode::CannotTell);
     }
     let decided: usize = rows.iter().map(Tally::decided).sum();
     apply(decided == 0 && run.benches.is_empty(), ExitCode::NothingRan);
@@ -121,18 +121,6 @@ pub fn gate(run: &Run, strict: bool, stale: &[String]) -> ExitCode {
         apply(true, ExitCode::Trouble);
     }
     code
-}
-
-/// Looks for a member `verdict` with one of these words, at any depth of a benchmark's result.
-fn has_verdict(value: &Value, words: &[&str]) -> bool {
-    match value {
-        Value::Object(members) => members.iter().any(|(key, value)| {
-            (key == "verdict" && value.as_str().is_some_and(|v| words.contains(&v)))
-                || has_verdict(value, words)
-        }),
-        Value::Array(items) => items.iter().any(|item| has_verdict(item, words)),
-        _ => false,
-    }
 }
 
 /// How much of the MUST-level catalogue the plan touches.

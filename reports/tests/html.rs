@@ -43,6 +43,31 @@ fn the_page_tells_everything_in_order() {
 }
 
 #[test]
+fn benchmarks_and_the_detection_score_have_their_sections() {
+    let mut run = common::sample();
+    let without = html::render(&run, &Options::default());
+    assert!(!without.contains("id=\"benchmarks\"") && !without.contains("id=\"detection\""));
+    run.benches.push(("bench".into(), common::bench("inconclusive")));
+    run.benches.push(("selftest".into(), common::selftest()));
+    let page = html::render(&run, &Options::default());
+    for part in [
+        "The benchmark cannot tell.",
+        "crun against runc: INCONCLUSIVE: crun starts in a quarter of the time",
+        "<title>Cold start: start.entrypoint</title>",
+        "bare kernel",
+        "throughput.closed",
+        "0.250×",
+        "Of 2 faults injected in ref:oci that apply here, 1 were found (50 %)",
+        "no case looks there",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(!page.contains("never counts"), "the sentinel is not a candidate");
+    assert_eq!(page.matches("<svg role=\"img\" ").count(), 3);
+    assert_eq!(page, html::render(&run, &Options::default()));
+}
+
+#[test]
 fn assets_can_live_beside_the_page() {
     let page = html::render(&common::sample(), &Options { assets: Assets::External, baseline: None });
     assert!(page.contains("<link rel=\"stylesheet\" href=\"report.css\">") && !page.contains("<style>"));
@@ -181,9 +206,11 @@ fn no_hostile_string_runs_a_script() {
 fn pictures_can_be_taken() {
     let Some(dir) = std::env::var_os("PLIMSOLL_SCREENSHOTS").map(PathBuf::from) else { return };
     let Some(browser) = Browser::find() else { return };
-    let run = common::sample();
-    let url = browser
-        .page("report.html", &html::render(&run, &Options { baseline: Some(&run), ..Options::default() }));
+    let mut run = common::sample();
+    run.benches.push(("bench".into(), common::bench("pass")));
+    run.benches.push(("selftest".into(), common::selftest()));
+    let page = html::render(&run, &Options { baseline: Some(&run), ..Options::default() });
+    let url = browser.page("report.html", &page.replace("<details", "<details open"));
     let shoot = |url: &str, name: &str, size: &str, more: &[&str]| {
         let file = format!("--screenshot={}", Path::new(&dir).join(name).display());
         let size = format!("--window-size={size}");
@@ -192,11 +219,18 @@ fn pictures_can_be_taken() {
         browser.run(&args, url);
         assert!(Path::new(&dir).join(name).is_file());
     };
-    shoot(&url, "light.png", "1280,4200", &[]);
-    shoot(&url, "dark.png", "1280,4200", &["--blink-settings=preferredColorScheme=0"]);
+    shoot(&url, "light.png", "1280,9000", &[]);
+    shoot(&url, "dark.png", "1280,9000", &["--blink-settings=preferredColorScheme=0"]);
+    let mut measured = run.clone();
+    measured.records.clear();
+    measured.header.plan.clear();
+    let page = html::render(&measured, &Options::default()).replace("<details", "<details open");
+    let bench = browser.page("bench.html", &page);
+    shoot(&bench, "bench-light.png", "1280,5000", &[]);
+    shoot(&bench, "bench-dark.png", "1280,5000", &["--blink-settings=preferredColorScheme=0"]);
     // The window cannot be narrower than 500 px, a frame can.
     let frame =
-        format!("<body style=margin:0><iframe src=\"{url}\" width=320 height=6000 style=border:0></iframe>");
+        format!("<body style=margin:0><iframe src=\"{url}\" width=320 height=12000 style=border:0></iframe>");
     let url = browser.page("frame.html", &frame);
-    shoot(&url, "narrow.png", "500,6000", &[]);
+    shoot(&url, "narrow.png", "500,12000", &[]);
 }

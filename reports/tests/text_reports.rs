@@ -28,7 +28,7 @@ fn the_gate_follows_the_judgements() {
     nothing.header.plan.retain(|c| skipped.iter().any(|r| r.case == c.id));
     assert_eq!(verdict::gate(&nothing, false, &[]), ExitCode::NothingRan);
     let mut slower = calm.clone();
-    slower.benches.push(("cold-start".into(), serde_json::json!({"gate": [{"verdict": "slower"}]})));
+    slower.benches.push(("cold-start".into(), common::bench("fail")));
     assert_eq!(verdict::gate(&slower, false, &[]), ExitCode::Regression);
     let mut unfit = calm;
     unfit.header.targets[0].unfit = Some("no such file".into());

@@ -176,8 +176,14 @@ fn weight(kind: OutcomeKind) -> u8 {
 fn evidence(view: &View<'_>, record: &CaseRecord, step: (Detail, Detail)) -> String {
     let header = &view.run.header;
     let urgent = matches!(record.judgement, Judgement::Bad | Judgement::Trouble | Judgement::Warned);
-    let detail = if urgent { step.0 } else { step.1 };
     let kind = record.outcome.kind();
+    // How a capability or a lack was found out is said in words; the commands before it tell nothing more.
+    let telling = matches!(kind, OutcomeKind::Fail | OutcomeKind::Warn | OutcomeKind::Error);
+    let detail = match (telling, urgent) {
+        (false, _) => Detail::Line,
+        (true, true) => step.0,
+        (true, false) => step.1,
+    };
     let attempts = 1 + view.superseded(record.case.as_str(), &record.target).len() as u32;
     let target = header.targets.iter().find(|t| t.label == record.target);
     let mut timing = duration(record.duration_ms);
@@ -210,7 +216,9 @@ fn message(outcome: &Outcome) -> String {
     let text = match outcome {
         Outcome::Pass | Outcome::Fail { .. } | Outcome::Warn { .. } => String::new(),
         Outcome::Error { trouble } if trouble.hint.is_empty() => trouble.what.clone(),
-        Outcome::Error { trouble } => format!("{} Hint: {}", trouble.what, trouble.hint),
+        Outcome::Error { trouble } => {
+            format!("{}. Hint: {}.", trouble.what.trim_end_matches('.'), trouble.hint.trim_end_matches('.'))
+        }
         other => other.message(),
     };
     shorten(&one_line(&text), 1_000)

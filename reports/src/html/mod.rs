@@ -3,12 +3,15 @@
 //! Everything that came out of a runtime goes through [`crate::text::clean`] and askama's escaping. A content security
 //! policy in the page allows only the style and the script that were rendered with it, by their hashes.
 
+mod bench;
 mod cases;
 mod changes;
+mod chart;
 mod cover;
 mod facts;
 mod matrix;
 mod method;
+mod selftest;
 mod targets;
 
 use askama::Template;
@@ -116,6 +119,8 @@ fn sections(view: &View<'_>, opts: &Options<'_>) -> Vec<Section> {
         ("matrix", "Cases by target", matrix::body(view)),
         ("cases", "Every case with its evidence", cases::body(view)),
         ("facts", "Recorded choices", facts::body(view)),
+        ("benchmarks", "Benchmarks", bench::body(view)),
+        ("detection", "Detection score", selftest::body(view)),
         ("method", "Method and limits", method::body(view)),
     ];
     let all = made.into_iter().map(|(id, title, body)| Section { id, title, body });

@@ -279,3 +279,56 @@ pub fn large(cases: usize, targets: usize) -> Run {
 pub fn count(run: &Run, kind: OutcomeKind) -> usize {
     run.records.iter().filter(|r| r.outcome.kind() == kind).count()
 }
+
+/// A benchmark's result: two runtimes, two scenarios, a comparison with this verdict.
+pub fn bench(verdict: &str) -> Value {
+    let samples = |base: f64| -> Vec<Value> {
+        (0..60)
+            .map(|n| if n == 7 { Value::Null } else { json!(base + f64::from((n * 37) % 23) * base / 40.0) })
+            .collect()
+    };
+    let summary = |base: f64| {
+        json!({"n": 59, "min": base, "p50": base * 1.3, "p50_interval": {"low": base * 1.2, "high": base * 1.4},
+            "p90": base * 1.5, "p99": base * 1.55, "p99_interval": {"low": base * 1.5, "high": null}, "max": base * 1.6,
+            "mean": base * 1.3, "cv": 0.2, "autocorrelation": 0.01})
+    };
+    let series = |metric: &str, base: f64| {
+        json!({"metric": metric, "unit": "ms", "direction": "smaller-is-better", "samples": samples(base),
+            "summary": summary(base), "outliers": null})
+    };
+    let arm = |target: &str, base: f64| {
+        json!({"target": target, "attempts": 60, "failures": [], "failed": 1, "series": [
+            series("start.floor", 1.0), series("start.entrypoint", base), series("cpu.lifecycle", base / 2.0)]})
+    };
+    let report = json!({"verdict": verdict, "n": 59, "n_earlier": 0, "ratio": 0.25, "hodges_lehmann": 0.26,
+        "interval": {"low": 0.22, "high": 0.29}, "sigma": 0.1, "autocorrelation": 0.0, "visible_change": 0.04});
+    let curve = |target: &str, scale: f64| {
+        let points: Vec<(f64, f64)> =
+            [1.0, 2.0, 4.0, 8.0, 16.0].iter().map(|k: &f64| (*k, scale * k / (1.0 + 0.3 * k))).collect();
+        json!({"target": target, "name": "throughput.closed", "x": "workers", "y": "containers per second", "points": points,
+            "usl": null, "slope": null, "says": "saturates at 8 workers", "alarm": false})
+    };
+    json!({"schema": "plimsoll-bench/1", "started_unix": 1, "seconds": 61.5, "seed": 7, "void": null,
+        "key": {"fields": {"kernel": "6.18.0", "scheduler": "SCHED_FIFO"}}, "notes": ["governor unknown"],
+        "targets": [{"name": "runc", "version": "runc version 1.1.5", "digest": "aa"}, {"name": "crun", "version": "crun 1.8.1", "digest": "bb"}],
+        "scenarios": [
+            {"name": "cold-start", "title": "Cold start", "blocks": 60, "arms": [arm("runc", 20.0), arm("crun", 5.0)],
+                "comparisons": [
+                    {"baseline": "runc", "candidate": "runc~", "sentinel": true, "metrics": [], "verdict": "fail", "says": "never counts"},
+                    {"baseline": "runc", "candidate": "crun", "sentinel": false, "verdict": verdict, "says": "crun starts in a quarter of the time",
+                        "metrics": [{"metric": "start.entrypoint", "report": report, "discovery": false, "tail_alarm": false}]}],
+                "curves": [], "closures": [], "cut_short": null},
+            {"name": "throughput", "title": "Throughput", "blocks": 5, "arms": [], "comparisons": [],
+                "curves": [curve("runc", 40.0), curve("crun", 150.0)], "closures": [], "cut_short": null}]})
+}
+
+/// A detection score: found, missed and not applicable.
+pub fn selftest() -> Value {
+    json!({"schema": "plimsoll-selftest/1", "target": "ref:oci", "false_alarms": [], "faults": [
+        {"id": "OCI-M001", "title": "kill of a stopped container succeeds", "level": "MUST", "requirement": "runtime.kill.stopped-errors",
+            "outcome": "found", "right_reason": true, "red": ["oci-runtime/kill/stopped-is-error"]},
+        {"id": "OCI-M002", "title": "delete leaves the state directory", "level": "MUST", "requirement": "runtime.delete.all",
+            "outcome": "missed", "why": "no case looks there"},
+        {"id": "OCI-M003", "title": "memory limit ignored", "level": "MUST", "requirement": "x", "outcome": "not-applicable",
+            "why": "needs cgroup v2"}]})
+}

@@ -1,0 +1,280 @@
+//! The benchmarks: what the gates say, how the targets compare, with every number in a table.
+
+use askama::Template;
+use std::fmt::Write as _;
+
+use super::chart::{self, Line, Rung, number};
+use crate::bench::{BenchRun, Comparison, Curve, Finding, Scenario, Series};
+use crate::text::{duration, one_line, shorten};
+use crate::view::View;
+
+/// Metrics with a chart, in order of interest; a scenario shows the first that it has.
+const HEADLINES: [&str; 6] =
+    ["start.entrypoint", "start.warm", "exec.entrypoint", "stop.latency", "lifecycle.wall", "run.wall"];
+
+#[derive(Template)]
+#[template(path = "bench.html")]
+struct Body {
+    runs: Vec<Bench>,
+}
+
+struct Bench {
+    name: String,
+    sentence: String,
+    class: &'static str,
+    facts: Vec<(String, String)>,
+    notes: Vec<String>,
+    scenarios: Vec<Shown>,
+}
+
+struct Shown {
+    title: String,
+    note: String,
+    says: Vec<Says>,
+    figures: Vec<Figure>,
+    targets: Vec<String>,
+    rows: Vec<Row>,
+    verdicts: Vec<Gate>,
+}
+
+struct Says {
+    class: &'static str,
+    text: String,
+}
+
+struct Figure {
+    caption: String,
+    svg: String,
+    columns: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+struct Row {
+    metric: String,
+    cells: Vec<String>,
+}
+
+struct Gate {
+    candidate: String,
+    metric: String,
+    class: &'static str,
+    verdict: String,
+    ratio: String,
+    interval: String,
+    n: u64,
+    visible: String,
+}
+
+pub(super) fn body(view: &View<'_>) -> String {
+    let read = view.run.benches.iter().filter_map(|(name, value)| Some((name, BenchRun::read(value)?)));
+    let runs: Vec<Bench> = read.take(20).map(|(name, run)| bench(name, &run)).collect();
+    if runs.is_empty() { String::new() } else { Body { runs }.render().unwrap_or_default() }
+}
+
+fn bench(name: &str, run: &BenchRun) -> Bench {
+    let (class, verdict) = match run.finding() {
+        Finding::Fine => ("p", "✓ No regression was shown."),
+        Finding::CannotTell => ("e", "? The benchmark cannot tell."),
+        Finding::Regression => ("f", "✗ A regression or a defect was shown."),
+    };
+    let void =
+        run.void.as_ref().map(|why| format!(" The run is void: {}.", one_line(why))).unwrap_or_default();
+    let mut facts = vec![
+        ("duration".to_owned(), duration(run.seconds * 1000.0)),
+        ("seed".to_owned(), run.seed.to_string()),
+    ];
+    for target in &run.targets {
+        facts.push((
+            one_line(&target.name),
+            one_line(&format!("{} sha256 {}", target.version, target.digest)),
+        ));
+    }
+    facts.extend(run.key.fields.iter().take(40).map(|(k, v)| (one_line(k), shorten(&one_line(v), 300))));
+    Bench {
+        name: one_line(name),
+        sentence: format!("{verdict}{void}"),
+        class,
+        facts,
+        notes: run.notes.iter().take(50).map(|n| shorten(&one_line(n), 500)).collect(),
+        scenarios: run.scenarios.iter().take(50).map(scenario).collect(),
+    }
+}
+
+fn scenario(s: &Scenario) -> Shown {
+    let compared = s.comparisons.iter().filter(|c| !c.sentinel);
+    let mut note = format!("{} blocks, targets interleaved at random in each", s.blocks);
+    let failed: u64 = s.arms.iter().map(|a| a.failed).sum();
+    if failed > 0 {
+        let _ = write!(note, "; {failed} runs failed and enter no number");
+    }
+    if let Some(why) = &s.cut_short {
+        let _ = write!(note, "; cut short: {}", one_line(why));
+    }
+    let mut says: Vec<Says> = compared.clone().map(comparison_says).collect();
+    says.extend(s.curves.iter().filter(|c| !c.says.is_empty()).map(curve_says));
+    let mut figures: Vec<Figure> = start_figures(s);
+    figures.extend(curve_figures(&s.curves));
+    Shown {
+        title: one_line(if s.title.is_empty() { &s.name } else { &s.title }),
+        note,
+        says,
+        figures,
+        targets: s.arms.iter().map(|a| one_line(&a.target)).collect(),
+        rows: rows(s),
+        verdicts: compared.flat_map(gates).collect(),
+    }
+}
+
+fn class_of(verdict: &str) -> &'static str {
+    match verdict {
+        "pass" => "p",
+        "warn" => "w",
+        "fail" => "f",
+        _ => "e",
+    }
+}
+
+fn comparison_says(c: &Comparison) -> Says {
+    let text = format!("{} against {}: {}: {}", c.candidate, c.baseline, c.verdict.to_uppercase(), c.says);
+    Says { class: class_of(&c.verdict), text: shorten(&one_line(&text), 600) }
+}
+
+fn curve_says(c: &Curve) -> Says {
+    let text = format!("{}, {}: {}", c.target, c.name, c.says);
+    Says { class: if c.alarm { "f" } else { "soft" }, text: shorten(&one_line(&text), 600) }
+}
+
+fn gates(c: &Comparison) -> Vec<Gate> {
+    let end = |v: Option<f64>, open: &str| v.map_or_else(|| open.to_owned(), |v| format!("{v:.3}"));
+    c.metrics
+        .iter()
+        .map(|m| Gate {
+            candidate: one_line(&c.candidate),
+            metric: one_line(&m.metric),
+            class: class_of(&m.report.verdict),
+            verdict: one_line(&m.report.verdict.to_uppercase())
+                + if m.tail_alarm { ", heavier tail" } else { "" },
+            ratio: m.report.ratio.map_or_else(|| "–".to_owned(), |r| format!("{r:.3}×")),
+            interval: format!("{} … {}", end(m.report.interval.low, "0"), end(m.report.interval.high, "∞")),
+            n: m.report.n,
+            visible: m
+                .report
+                .visible_change
+                .map_or_else(|| "–".to_owned(), |v| format!("{:.1} %", v * 100.0)),
+        })
+        .collect()
+}
+
+/// One row per metric: median with interval, 99 % quantile, per target.
+fn rows(s: &Scenario) -> Vec<Row> {
+    let mut metrics: Vec<(&str, &str)> = Vec::new();
+    for series in s.arms.iter().flat_map(|a| &a.series) {
+        if !metrics.iter().any(|(m, _)| *m == series.metric) {
+            metrics.push((&series.metric, &series.unit));
+        }
+    }
+    let cell = |series: Option<&Series>| {
+        let Some(summary) = series.and_then(|s| s.summary.as_ref()) else { return "–".to_owned() };
+        let end = |v: Option<f64>| v.map_or_else(|| "–".to_owned(), number);
+        format!(
+            "{} [{} … {}], p99 {}, n {}",
+            number(summary.p50),
+            end(summary.p50_interval.low),
+            end(summary.p50_interval.high),
+            number(summary.p99),
+            summary.n
+        )
+    };
+    let find = |metric: &str| {
+        s.arms.iter().map(|a| a.series.iter().find(|x| x.metric == metric)).collect::<Vec<_>>()
+    };
+    let row = |(metric, unit): &(&str, &str)| Row {
+        metric: one_line(&format!("{metric}, {unit}")),
+        cells: find(metric).into_iter().map(cell).collect(),
+    };
+    metrics.iter().take(60).map(row).collect()
+}
+
+/// The ladder from the floor and the distribution of the headline metric.
+fn start_figures(s: &Scenario) -> Vec<Figure> {
+    let has = |metric: &&str| s.arms.iter().any(|a| a.series.iter().any(|x| x.metric == **metric));
+    let Some(metric) = HEADLINES.iter().find(|m| has(m)) else { return vec![] };
+    let mut rungs = Vec::new();
+    let mut values = Vec::new();
+    let mut unit = "ms".to_owned();
+    let series = |metric: &str| {
+        let found =
+            s.arms.iter().filter_map(move |a| Some((a, a.series.iter().find(|x| x.metric == metric)?)));
+        found.collect::<Vec<_>>()
+    };
+    let floor = series("start.floor").into_iter().take(1).filter(|_| metric.starts_with("start"));
+    let named = floor.map(|(_, x)| ("bare kernel".to_owned(), x));
+    for (name, x) in named.chain(series(metric).into_iter().map(|(a, x)| (one_line(&a.target), x))) {
+        unit = one_line(&x.unit);
+        values.push((name.clone(), x.samples.iter().flatten().copied().collect::<Vec<f64>>()));
+        if let Some(summary) = &x.summary {
+            rungs.push(Rung {
+                name,
+                p50: summary.p50,
+                low: summary.p50_interval.low.unwrap_or(summary.p50),
+                high: summary.p50_interval.high.unwrap_or(summary.p50),
+                p99: summary.p99,
+            });
+        }
+    }
+    let title = format!("{}: {metric}", one_line(&s.title));
+    let columns = ["target", "median", "interval", "99 %"].map(str::to_owned).to_vec();
+    let table: Vec<Vec<String>> = rungs
+        .iter()
+        .map(|r| {
+            vec![
+                r.name.clone(),
+                number(r.p50),
+                format!("{} … {}", number(r.low), number(r.high)),
+                number(r.p99),
+            ]
+        })
+        .collect();
+    let ladder = chart::ladder(&title, &unit, &rungs);
+    let ecdf = chart::ecdf(&format!("{title}, distribution"), &unit, &values);
+    let figure = |svg: Option<String>, caption: String, rows: &Vec<Vec<String>>| {
+        Some(Figure { caption, svg: svg?, columns: columns.clone(), rows: rows.clone() })
+    };
+    let made = [
+        figure(ladder, format!("{metric}: from the floor up"), &table),
+        figure(ecdf, format!("{metric}: distribution over all runs"), &table),
+    ];
+    made.into_iter().flatten().collect()
+}
+
+/// One figure per curve name, one line per target.
+fn curve_figures(curves: &[Curve]) -> Vec<Figure> {
+    let mut names: Vec<&str> = Vec::new();
+    for curve in curves {
+        if !names.contains(&curve.name.as_str()) {
+            names.push(&curve.name);
+        }
+    }
+    names.into_iter().take(30).filter_map(|name| curve_figure(name, curves)).collect()
+}
+
+fn curve_figure(name: &str, curves: &[Curve]) -> Option<Figure> {
+    let group: Vec<&Curve> = curves.iter().filter(|c| c.name == name).collect();
+    let first = group.first()?;
+    let line = |c: &&Curve| Line {
+        name: one_line(&c.target),
+        points: c.points.iter().take(2_000).copied().collect(),
+    };
+    let lines: Vec<Line> = group.iter().map(line).collect();
+    let svg = chart::curves(name, &first.x, &first.y, &lines)?;
+    let rows = group.iter().flat_map(|c| {
+        let points = c.points.iter().take(200);
+        points.map(|(x, y)| vec![one_line(&c.target), number(*x), number(*y)])
+    });
+    Some(Figure {
+        caption: one_line(name),
+        svg,
+        columns: vec!["target".to_owned(), one_line(&first.x), one_line(&first.y)],
+        rows: rows.collect(),
+    })
+}
