@@ -21,7 +21,7 @@ pub struct GateTally {
     pub discoveries: u64,
     /// Alarms of the tail test.
     pub tails: u64,
-    /// Pairs that each gate took.
+    /// Pairs at which each gate decided, or all it had.
     pub pairs: Vec<f64>,
     /// Median ratio that each gate estimated.
     pub ratios: Vec<f64>,
@@ -59,7 +59,7 @@ pub fn repeat(
                     tally.verdicts[m.report.verdict as usize] += 1;
                     tally.discoveries += u64::from(m.discovery);
                     tally.tails += u64::from(m.tail_alarm);
-                    tally.pairs.push(m.report.n as f64);
+                    tally.pairs.push(m.report.decided_at.unwrap_or(m.report.n) as f64);
                     tally.ratios.extend(m.report.ratio);
                 }
             }
@@ -78,7 +78,7 @@ fn summary(v: &Validation) -> String {
 /// The table in Markdown.
 pub fn markdown(v: &Validation) -> String {
     let mut out = String::from(
-        "| scenario, candidate, metric | gates | PASS | WARN | FAIL | cannot tell | FAIL rate (95 %) | median pairs | median change |\n|---|---:|---:|---:|---:|---:|---|---:|---:|\n",
+        "| scenario, candidate, metric | gates | PASS | WARN | FAIL | cannot tell | FAIL rate (95 %) | pairs to decide: median, p95 | median change |\n|---|---:|---:|---:|---:|---:|---|---:|---:|\n",
     );
     let mut total = [0_u64; 4];
     for (key, tally) in &v.gates {
@@ -86,13 +86,15 @@ pub fn markdown(v: &Validation) -> String {
         for (sum, count) in total.iter_mut().zip(tally.verdicts) {
             *sum += count;
         }
-        let pairs = plimsoll_bench_stats::median(&tally.pairs).unwrap_or(0.0);
+        let pairs = |p| plimsoll_bench_stats::quantile(&tally.pairs, p).unwrap_or(0.0);
         let ratio = plimsoll_bench_stats::median(&tally.ratios).unwrap_or(f64::NAN);
         let _ = writeln!(
             out,
-            "| {key} | {} | {pass} | {warn} | {fail} | {unclear} | {} | {pairs:.0} | {:+.1} % |",
+            "| {key} | {} | {pass} | {warn} | {fail} | {unclear} | {} | {:.0}, {:.0} | {:+.1} % |",
             tally.verdicts.iter().sum::<u64>(),
             rate(fail, tally.verdicts.iter().sum()),
+            pairs(0.5),
+            pairs(0.95),
             (ratio - 1.0) * 100.0
         );
     }

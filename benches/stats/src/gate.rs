@@ -122,6 +122,8 @@ pub struct GateCounts {
     pub bounded: EProcess,
     /// The log ratios so far, in the sense "positive is worse".
     pub log_ratios: Vec<f64>,
+    /// The number of pairs at which the gate first decided.
+    pub decided_at: Option<u64>,
 }
 
 /// The state machine: push pairs until [`Gate::finished`], then read [`Gate::report`].
@@ -175,6 +177,9 @@ impl Gate {
         self.counts.bounded.push(under);
         self.counts.log_ratios.push(d);
         self.here += 1;
+        if self.counts.decided_at.is_none() && self.verdict() != Verdict::Inconclusive {
+            self.counts.decided_at = Some(self.counts.log_ratios.len() as u64);
+        }
     }
 
     /// `x > y`, a tie split by the coin.
@@ -226,6 +231,7 @@ impl Gate {
             verdict: self.verdict(),
             n,
             n_earlier: n - self.here,
+            decided_at: self.counts.decided_at,
             ratio: quantile::median(&finite).ok().map(f64::exp),
             hodges_lehmann: quantile::hodges_lehmann(&finite).ok().map(f64::exp),
             interval: confseq::median_interval(d, self.config.beta)?.map(f64::exp),
@@ -248,6 +254,8 @@ pub struct GateReport {
     pub n: u64,
     /// Of these, pairs taken over from earlier runs.
     pub n_earlier: u64,
+    /// The number of pairs at which the gate first decided; more may follow for other metrics' sake.
+    pub decided_at: Option<u64>,
     /// Median ratio; absent without pairs.
     pub ratio: Option<f64>,
     /// Hodges-Lehmann ratio, to be shown beside the median.
