@@ -117,7 +117,6 @@ fn ramp(session: &Session, plan: &BenchPlan, target: usize, parent: &Parent) -> 
         }
         let mut slot = session.slot_under(spec, &format!("d{target}-{n}"), parent.path(), plan.timeout)?;
         slot.state.clone_from(&state);
-        slot.concurrent = true;
         slot.guest_clock = session.infos[target].guest_clock;
         let (slot, outcome) = arm.call(move |_| {
             let outcome = slot.settle();

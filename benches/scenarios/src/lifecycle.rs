@@ -20,6 +20,7 @@ impl Slot {
     }
 
     fn cold_start_as(&mut self, id: &str) -> Result<Sample, Failure> {
+        self.reaper.borrow_mut().clear();
         let pipes = Pipes::new().map_err(Failure::io("pipes"))?;
         let pid_file = self.scratch().join("pid");
         let _ = fs::remove_file(&pid_file);
@@ -42,9 +43,7 @@ impl Slot {
         let entry = self.entrypoint(&output, created.asked_ns, first)?;
         self.verify_gone(id)?;
         let mut usage = created.usage.plus(started.usage).plus(deleted.usage).plus(init_usage);
-        if !self.concurrent {
-            usage = usage.plus(process::collect_orphans().1);
-        }
+        usage = usage.plus(self.orphan_usage());
 
         let t0 = created.asked_ns;
         let exit = exited_ns.max(started.ended_ns);
@@ -74,6 +73,7 @@ impl Slot {
     }
 
     fn run_as(&mut self, id: &str) -> Result<Sample, Failure> {
+        self.reaper.borrow_mut().clear();
         let pipes = Pipes::new().map_err(Failure::io("pipes"))?;
         let bundle = self.bundle(Guest::Stamp).display().to_string();
         let run = self.command(&["run", "--bundle", &bundle, id], &pipes)?;
@@ -82,9 +82,7 @@ impl Slot {
         let entry = self.entrypoint(&pipes.output(), call.asked_ns, first)?;
         self.verify_gone(id)?;
         let mut usage = call.usage;
-        if !self.concurrent {
-            usage = usage.plus(process::collect_orphans().1);
-        }
+        usage = usage.plus(self.orphan_usage());
         let mut sample = Sample::default();
         sample.set("run.wall", ms(call.asked_ns, call.ended_ns));
         sample.set("start.entrypoint", ms(call.asked_ns, entry));
@@ -137,9 +135,7 @@ impl Slot {
         self.await_pid(resident.init)?;
         let delete = self.command(&["delete", &resident.id], &pipes)?;
         self.call("delete", &delete, &pipes, &mut Some(0))?;
-        if !self.concurrent {
-            process::collect_orphans();
-        }
+        self.orphan_usage();
         self.verify_gone(&resident.id)
     }
 
@@ -147,15 +143,14 @@ impl Slot {
     pub fn exec_once(&mut self) -> Result<Sample, Failure> {
         let resident =
             self.resident.as_ref().ok_or_else(|| Failure::new("exec", "no container to execute in"))?;
+        self.reaper.borrow_mut().clear();
         let pipes = Pipes::new().map_err(Failure::io("pipes"))?;
         let exec = self.command(&["exec", &resident.id, GUEST, "stamp"], &pipes)?;
         let mut first = None;
         let call = self.call("exec", &exec, &pipes, &mut first)?;
         let entry = self.entrypoint(&pipes.output(), call.asked_ns, first)?;
         let mut usage = call.usage;
-        if !self.concurrent {
-            usage = usage.plus(process::collect_orphans().1);
-        }
+        usage = usage.plus(self.orphan_usage());
         let mut sample = Sample::default();
         sample.set("exec.entrypoint", ms(call.asked_ns, entry));
         sample.set("exec.api", ms(call.asked_ns, call.ended_ns));
@@ -176,17 +171,24 @@ impl Slot {
 
     fn stop_as(&mut self, resident: &Resident) -> Result<Sample, Failure> {
         let id = resident.id.as_str();
+        self.reaper.borrow_mut().clear();
         let pipes = Pipes::new().map_err(Failure::io("pipes"))?;
         let kill = self.command(&["kill", id, "TERM"], &pipes)?;
         let delete = self.command(&["delete", id], &pipes)?;
         let handle = process::exit_handle(resident.init).map_err(Failure::io("kill"))?;
         let killed = self.call("kill", &kill, &pipes, &mut Some(0))?;
         let deadline = killed.asked_ns + self.timeout.as_nanos() as u64;
-        let seen = process::await_exit(&handle, None, &mut Some(0), deadline).map_err(Failure::io("wait"))?;
-        let ended_ns = seen.ok_or_else(|| Failure::new("kill", "SIGTERM did not end the container"))?;
-        let (code, mut usage) = match process::collect(resident.init) {
-            Ok(Some((_, end, usage))) => (Some(end), usage.plus(killed.usage)),
-            _ => (None, killed.usage),
+        let reaped = self.reaper.borrow().find(resident.init);
+        let (ended_ns, code, mut usage) = if let Some(orphan) = reaped {
+            (orphan.at_ns, Some(orphan.ended), killed.usage)
+        } else {
+            let seen =
+                process::await_exit(&handle, None, &mut Some(0), deadline).map_err(Failure::io("wait"))?;
+            let at = seen.ok_or_else(|| Failure::new("kill", "SIGTERM did not end the container"))?;
+            match process::collect(resident.init) {
+                Ok(Some((_, end, usage))) => (at, Some(end), usage.plus(killed.usage)),
+                _ => (at, None, killed.usage),
+            }
         };
         let told_ns = self.await_stopped(id, ended_ns, deadline)?;
         let deleted = self.call("delete", &delete, &pipes, &mut Some(0))?;
@@ -198,9 +200,7 @@ impl Slot {
             ));
         }
         self.verify_gone(id)?;
-        if !self.concurrent {
-            usage = usage.plus(process::collect_orphans().1);
-        }
+        usage = usage.plus(self.orphan_usage());
         let mut sample = Sample::default();
         sample.set("stop.latency", ms(killed.asked_ns, ended_ns));
         sample.set("exit.detect", ms(ended_ns, told_ns));

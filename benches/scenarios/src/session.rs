@@ -54,6 +54,8 @@ impl Session {
             .map_err(BenchError::file("prepare the root file system with", &plan.guest))?;
         let mut notes = Vec::new();
         let floor = plan.floor.then(|| start_floor(&root, &mut notes)).flatten();
+        // After the floor's fork, before any thread: all threads inherit the mask.
+        sys::process::Reaper::block_signal();
         let tag = dir.path().file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let parent = Parent::claim(format!("/{tag}")).map_err(BenchError::system("claim a cgroup"))?;
         let scheduler = if plan.fifo { "fifo" } else { "other" };

@@ -7,12 +7,13 @@ use crate::bundle::{self, Guest};
 use crate::cgroup;
 use crate::plan::Target;
 use crate::sys::now_ns;
-use crate::sys::process::{self, Command, Ended, Stdio, Usage};
+use crate::sys::process::{self, Command, Ended, Reaper, Stdio, Usage};
 use rustix::pipe::{PipeFlags, pipe_with};
 use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -92,6 +93,8 @@ pub struct Slot {
     pub concurrent: bool,
     /// Whether guest stamps are comparable with host stamps; found out in the first lifecycle.
     pub guest_clock: bool,
+    /// Collects orphans while calls are awaited.
+    pub(crate) reaper: RefCell<Reaper>,
     /// The container of scenarios that keep one; set and used by them.
     pub resident: Option<Resident>,
     stamp_bundle: PathBuf,
@@ -192,6 +195,7 @@ impl Slot {
             timeout,
             concurrent: false,
             guest_clock: true,
+            reaper: RefCell::new(Reaper::new()?),
             resident: None,
             prefix: name.to_owned(),
             counter: 0,
@@ -245,7 +249,9 @@ impl Slot {
         let deadline = child.asked_ns + self.timeout.as_nanos() as u64;
         let handle = process::exit_handle(child.pid).map_err(Failure::io(step))?;
         let watch = Some(pipes.output.0.as_fd());
-        let ended = process::await_exit(&handle, watch, first_output, deadline).map_err(Failure::io(step))?;
+        let ended = self
+            .await_reaping(&handle, child.pid, watch, first_output, deadline)
+            .map_err(Failure::io(step))?;
         let Some(ended_ns) = ended else {
             process::kill_group(child.pid);
             let _ = wait_for(child.pid, Duration::from_secs(5));
@@ -264,6 +270,25 @@ impl Slot {
         }
     }
 
+    /// Waits for a process and collects orphans meanwhile, unless other threads have children too.
+    fn await_reaping(
+        &self,
+        handle: &OwnedFd,
+        own: i32,
+        watch: Option<BorrowedFd<'_>>,
+        first_output: &mut Option<u64>,
+        deadline: u64,
+    ) -> io::Result<Option<u64>> {
+        let mut reaper = self.reaper.borrow_mut();
+        let reaping = (!self.concurrent).then_some((&mut *reaper, own));
+        process::await_exit_reaping(handle, watch, first_output, deadline, reaping)
+    }
+
+    /// What all orphans of this lifecycle used.
+    pub(crate) fn orphan_usage(&self) -> Usage {
+        if self.concurrent { Usage::default() } else { self.reaper.borrow_mut().total() }
+    }
+
     /// The end of the container's first process: when it was seen, how it ended (unknown when it is not our
     /// descendant), what it used.
     pub(crate) fn await_init(
@@ -273,13 +298,16 @@ impl Slot {
         first: &mut Option<u64>,
     ) -> Result<(u64, Option<Ended>, Usage), Failure> {
         let init = read_pid(pid_file)?;
+        if let Some(orphan) = self.reaper.borrow().find(init) {
+            return Ok((orphan.at_ns, Some(orphan.ended), Usage::default()));
+        }
         let deadline = now_ns() + self.timeout.as_nanos() as u64;
         // No handle means that somebody else has collected it already.
         let Ok(handle) = process::exit_handle(init) else {
             return Ok((now_ns(), None, Usage::default()));
         };
         let watch = Some(pipes.output.0.as_fd());
-        let seen = process::await_exit(&handle, watch, first, deadline).map_err(Failure::io("wait"))?;
+        let seen = self.await_reaping(&handle, init, watch, first, deadline).map_err(Failure::io("wait"))?;
         let Some(at) = seen else {
             return Err(Failure::new(
                 "exit",

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::ffi::CString;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 /// A command with everything laid out before the clock starts: strings, their pointers, descriptors.
@@ -269,6 +269,102 @@ pub fn exit_handle(pid: i32) -> io::Result<OwnedFd> {
     Ok(pidfd_open(pid, PidfdFlags::empty())?)
 }
 
+/// Collects orphans at once while a call of the runtime is awaited.
+///
+/// Some runtimes wait inside `delete` until the processes of the container are gone; as a subreaper we are
+/// their parent, and while we do not collect them they are not gone.
+pub struct Reaper {
+    signals: OwnedFd,
+    ended: Vec<Orphan>,
+}
+
+/// An orphan that was collected.
+#[derive(Debug, Clone, Copy)]
+pub struct Orphan {
+    /// Its process id.
+    pub pid: i32,
+    /// When it was collected, ns.
+    pub at_ns: u64,
+    /// How it ended.
+    pub ended: Ended,
+    /// What it used.
+    pub usage: Usage,
+}
+
+impl Reaper {
+    /// Blocks SIGCHLD in the calling thread and in those it starts; every thread of the process has to
+    /// have it blocked, or the kernel may drop the signal.
+    pub fn block_signal() {
+        let set = child_signal();
+        // SAFETY: the set is initialised; the old mask is not asked for.
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut()) };
+    }
+
+    /// A reaper for the calling thread's waits.
+    pub fn new() -> io::Result<Self> {
+        let set = child_signal();
+        // SAFETY: the set is initialised; the new descriptor is owned by nobody else.
+        let signals = unsafe {
+            let fd = libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
+            if fd < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            OwnedFd::from_raw_fd(fd)
+        };
+        Ok(Self { signals, ended: Vec::new() })
+    }
+
+    /// Forgets what was collected.
+    pub fn clear(&mut self) {
+        self.ended.clear();
+    }
+
+    /// The orphan with this id, if it was collected.
+    pub fn find(&self, pid: i32) -> Option<Orphan> {
+        self.ended.iter().find(|o| o.pid == pid).copied()
+    }
+
+    /// Collects what has ended since and sums up the usage of all orphans since [`Self::clear`].
+    pub fn total(&mut self) -> Usage {
+        self.sweep(0);
+        self.ended.iter().fold(Usage::default(), |sum, o| sum.plus(o.usage))
+    }
+
+    /// Collects every ended child except `own`, which its caller collects.
+    fn sweep(&mut self, own: i32) {
+        let mut drained = [0_u8; 128];
+        while rustix::io::read(&self.signals, &mut drained[..]).is_ok_and(|n| n > 0) {}
+        while let Some(pid) = ended_child().filter(|pid| *pid != own) {
+            let Ok(Some((pid, ended, usage))) = collect(pid) else { break };
+            self.ended.push(Orphan { pid, at_ns: now_ns(), ended, usage });
+        }
+    }
+}
+
+fn child_signal() -> libc::sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: `sigemptyset` initialises the set before anything reads it.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), libc::SIGCHLD);
+        set.assume_init()
+    }
+}
+
+/// A child that has ended and is not yet collected; it stays so.
+fn ended_child() -> Option<i32> {
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: `info` is valid for writes, and all zeroes is a valid value that means "none".
+    let pid = unsafe {
+        if libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), flags) != 0 {
+            return None;
+        }
+        info.assume_init().si_pid()
+    };
+    (pid > 0).then_some(pid)
+}
+
 /// Waits until the handle is readable or the deadline (`CLOCK_MONOTONIC`, ns) has passed; the moment of
 /// the exit, or `None` at the deadline. Meanwhile the first readability of `output` is noted in `first_output`.
 pub fn await_exit(
@@ -276,6 +372,17 @@ pub fn await_exit(
     output: Option<BorrowedFd<'_>>,
     first_output: &mut Option<u64>,
     deadline_ns: u64,
+) -> io::Result<Option<u64>> {
+    await_exit_reaping(handle, output, first_output, deadline_ns, None)
+}
+
+/// As [`await_exit`]; orphans that end meanwhile are collected at once, except the awaited process itself.
+pub fn await_exit_reaping(
+    handle: &OwnedFd,
+    output: Option<BorrowedFd<'_>>,
+    first_output: &mut Option<u64>,
+    deadline_ns: u64,
+    mut reaper: Option<(&mut Reaper, i32)>,
 ) -> io::Result<Option<u64>> {
     loop {
         let now = now_ns();
@@ -288,17 +395,28 @@ pub fn await_exit(
         let watched = output.filter(|_| first_output.is_none());
         let mut fds = vec![PollFd::from_borrowed_fd(handle.as_fd(), PollFlags::IN)];
         fds.extend(watched.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        let signals = reaper.as_ref().map(|(reaper, _)| reaper.signals.as_fd());
+        fds.extend(signals.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         match poll(&mut fds, Some(&timeout)) {
             Ok(_) => {}
             Err(rustix::io::Errno::INTR) => continue,
             Err(error) => return Err(error.into()),
         }
         let at = now_ns();
-        if fds.get(1).is_some_and(|fd| fd.revents().contains(PollFlags::IN)) {
+        let ready = |i: usize| fds.get(i).is_some_and(|fd| !fd.revents().is_empty());
+        let (ended, wrote) = (ready(0), watched.is_some() && ready(1));
+        let signalled = ready(1 + usize::from(watched.is_some()));
+        drop(fds);
+        if wrote {
             *first_output = Some(at);
         }
-        if !fds[0].revents().is_empty() {
+        if ended {
             return Ok(Some(at));
+        }
+        if let Some((reaper, own)) = &mut reaper
+            && signalled
+        {
+            reaper.sweep(*own);
         }
     }
 }
