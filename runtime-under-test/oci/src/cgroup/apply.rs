@@ -16,61 +16,29 @@ enum Place {
     V2(PathBuf),
 }
 
-impl Cgroup {
-    /// Writes everything asked for. `new` is a container's first time, when devices are closed even without a list.
-    pub(super) fn write_resources(&self, resources: &Resources, new: bool) -> Result<(), Error> {
-        if new || resources.devices.is_some() {
-            self.write_devices(resources.devices.as_deref())?;
-        }
-        let r = resources;
-        self.controller(
-            "cpuset",
-            "cpuset",
-            "cpu.cpus",
-            |_| Ok(v1::cpuset(&r.cpu)),
-            |_| Ok(v1::cpuset(&r.cpu)),
-        )?;
-        self.controller(
-            "memory",
-            "memory",
-            "memory",
-            |f| v1::memory(&r.memory, f),
-            |f| v2::memory(&r.memory, f),
-        )?;
-        self.controller("cpu", "cpu", "cpu", |_| Ok(v1::cpu(&r.cpu)), |f| v2::cpu(&r.cpu, f))?;
-        let pids = |_: v1::Read<'_>| Ok(r.pids.map(v1::pids).unwrap_or_default());
-        self.controller("pids", "pids", "pids", pids, pids)?;
-        self.controller(
-            "blkio",
-            "io",
-            "blockIO",
-            |f| Ok(v1::block_io(&r.block_io, f)),
-            |f| v2::block_io(&r.block_io, f),
-        )?;
-        self.controller(
-            "hugetlb",
-            "hugetlb",
-            "hugepageLimits",
-            |_| Ok(v1::hugepages(&r.hugepages)),
-            |_| Ok(v2::hugepages(&r.hugepages)),
-        )?;
-        let class = |_: v1::Read<'_>| Ok(v1::net_class(&r.network));
-        self.controller("net_cls", "", "network.classID", class, class)?;
-        let priorities = |_: v1::Read<'_>| Ok(v1::net_priorities(&r.network));
-        self.controller("net_prio", "", "network.priorities", priorities, priorities)?;
-        let rdma = |_: v1::Read<'_>| Ok(v1::rdma(&r.rdma));
-        self.controller("rdma", "rdma", "rdma", rdma, rdma)?;
-        self.write_unified(resources)
+/// A container's cgroups with what the unified one offers, which is read once.
+struct Writer<'a> {
+    cgroup: &'a Cgroup,
+    unified: Option<(PathBuf, String)>,
+}
+
+impl<'a> Writer<'a> {
+    fn of(cgroup: &'a Cgroup) -> Self {
+        let unified = cgroup.unified().map(|node| {
+            let dir = node.dir();
+            let on = fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default();
+            (dir, on)
+        });
+        Self { cgroup, unified }
     }
 
     /// The place of a controller by its name in v1 and in v2; an empty name is none.
     fn place(&self, v1: &str, v2: &str) -> Option<Place> {
-        if let Some(node) = self.nodes.iter().find(|n| !n.unified && n.has(v1)) {
-            return Some(Place::V1(node.dir()));
+        if let Some(dir) = self.cgroup.v1_dir(v1) {
+            return Some(Place::V1(dir));
         }
-        let dir = self.unified()?.dir();
-        let on = fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default();
-        on.split_whitespace().any(|c| c == v2).then_some(Place::V2(dir))
+        let (dir, on) = self.unified.as_ref()?;
+        on.split_whitespace().any(|c| c == v2).then(|| Place::V2(dir.clone()))
     }
 
     /// Writes one controller's values in the form of the version that has it. A controller that is absent is an error
@@ -79,7 +47,6 @@ impl Cgroup {
         &self,
         v1_name: &str,
         v2_name: &str,
-        field: &str,
         v1: impl Fn(v1::Read<'_>) -> Result<Vec<Setting>, Error>,
         v2: impl Fn(v1::Read<'_>) -> Result<Vec<Setting>, Error>,
     ) -> Result<(), Error> {
@@ -87,20 +54,43 @@ impl Cgroup {
             Some(Place::V1(dir)) => write_all(&dir, &v1(&|file| fs::read_to_string(dir.join(file)).ok())?),
             Some(Place::V2(dir)) => write_all(&dir, &v2(&|file| fs::read_to_string(dir.join(file)).ok())?),
             None => {
-                let asked = if self.is_v2() { v2(&|_| None) } else { v1(&|_| None) }?;
+                let v2_only = self.cgroup.is_v2();
+                let asked = if v2_only { v2(&|_| None) } else { v1(&|_| None) }?;
                 let Some(setting) = asked.first() else { return Ok(()) };
-                let why = format!(
-                    "needs the cgroup controller {v1_name}, which {}",
-                    if v2_name.is_empty() && self.is_v2() {
-                        "has no meaning on cgroup v2"
-                    } else {
-                        "is not available to the container on this host"
-                    }
-                );
-                let field = if setting.field.is_empty() { field } else { &setting.field };
-                Err(invalid(field, why))
+                let lack = if v2_name.is_empty() && v2_only {
+                    "has no meaning on cgroup v2"
+                } else {
+                    "is not available to the container on this host"
+                };
+                Err(invalid(&setting.field, format!("needs the cgroup controller {v1_name}, which {lack}")))
             }
         }
+    }
+}
+
+impl Cgroup {
+    /// Writes everything asked for. `new` is a container's first time, when devices are closed even without a list.
+    pub(super) fn write_resources(&self, resources: &Resources, new: bool) -> Result<(), Error> {
+        if new || resources.devices.is_some() {
+            self.write_devices(resources.devices.as_deref())?;
+        }
+        let r = resources;
+        let to = Writer::of(self);
+        to.controller("cpuset", "cpuset", |_| Ok(v1::cpuset(&r.cpu)), |_| Ok(v1::cpuset(&r.cpu)))?;
+        to.controller("memory", "memory", |f| v1::memory(&r.memory, f), |f| v2::memory(&r.memory, f))?;
+        to.controller("cpu", "cpu", |_| Ok(v1::cpu(&r.cpu)), |f| v2::cpu(&r.cpu, f))?;
+        let pids = |_: v1::Read<'_>| Ok(r.pids.map(v1::pids).unwrap_or_default());
+        to.controller("pids", "pids", pids, pids)?;
+        to.controller("blkio", "io", |f| Ok(v1::block_io(&r.block_io, f)), |f| v2::block_io(&r.block_io, f))?;
+        let huge_v1 = |_: v1::Read<'_>| Ok(v1::hugepages(&r.hugepages));
+        to.controller("hugetlb", "hugetlb", huge_v1, |_| Ok(v2::hugepages(&r.hugepages)))?;
+        let class = |_: v1::Read<'_>| Ok(v1::net_class(&r.network));
+        to.controller("net_cls", "", class, class)?;
+        let priorities = |_: v1::Read<'_>| Ok(v1::net_priorities(&r.network));
+        to.controller("net_prio", "", priorities, priorities)?;
+        let rdma = |_: v1::Read<'_>| Ok(v1::rdma(&r.rdma));
+        to.controller("rdma", "rdma", rdma, rdma)?;
+        self.write_unified(resources)
     }
 
     /// The raw files of the unified hierarchy.
