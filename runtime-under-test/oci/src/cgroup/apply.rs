@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use super::devices::{self, DeviceRule};
 use super::json::invalid;
 use super::layout::write_file;
@@ -143,6 +145,26 @@ impl Cgroup {
             _ => Ok(()),
         }
     }
+}
+
+/// How many instructions the eBPF program for the `devices` of a `linux.resources` object has, defaults included.
+///
+/// # Errors
+/// [`Error::Invalid`] for a list that breaks the spec.
+pub fn device_program_length(resources: &Value) -> Result<usize, Error> {
+    let rules = Resources::parse(resources)?.devices.unwrap_or_default();
+    Ok(bpf::program(&devices::normalise(&rules)).len())
+}
+
+/// What `devices.list` of a cgroup v1 reads for the `devices` of a `linux.resources` object, defaults included.
+///
+/// # Errors
+/// [`Error::Invalid`] for a list that breaks the spec, or that cgroup v1 cannot express.
+pub fn device_list(resources: &Value) -> Result<Vec<String>, Error> {
+    let rules = Resources::parse(resources)?.devices.unwrap_or_default();
+    let list = devices::exceptions(&devices::normalise(&rules))?;
+    let all = list.allow.then(|| "a *:* rwm".to_owned());
+    Ok(all.into_iter().chain(list.exceptions.iter().map(devices::line)).collect())
 }
 
 fn attach(dir: &Path, rules: &[DeviceRule]) -> Result<(), Error> {

@@ -33,6 +33,7 @@ mod tests;
 mod v1;
 mod v2;
 
+pub use apply::{device_list, device_program_length};
 pub use mounts::{MountStep, is_cgroup2, mount_plan};
 pub use oom::OomWatch;
 pub use owner::owner_uid;

@@ -57,25 +57,58 @@ impl Arch {
         self.audit & 0x4000_0000 != 0
     }
 
-    /// The number of a call, or `None` when this architecture has no call of that name.
-    pub fn number(&self, row: Option<&Row>, name: &str) -> Option<u32> {
-        if matches!(self.column, Column::Arm)
-            && let Some((_, nr)) = ARM_PRIVATE.iter().find(|(n, _)| *n == name)
-        {
-            return Some(*nr);
+    /// The number of a call, or `None` when this architecture has no such call.
+    pub fn number(&self, call: &Name) -> Option<u32> {
+        match (self.column, call.private, call.row) {
+            (Column::Arm, Some(nr), _) => Some(nr),
+            (column, _, Some(row)) => self.at(row, column),
+            _ => None,
         }
-        match row?.1[self.column as usize] {
+    }
+
+    fn at(&self, row: &Row, column: Column) -> Option<u32> {
+        match row.1[column as usize] {
             NONE => None,
             nr => Some(self.base | u32::from(nr)),
         }
     }
+
+    /// The number of the call through which `call` can be reached too, and the selector that stands for it there.
+    pub fn multiplexed(&self, call: &Name) -> Option<(u32, u32)> {
+        let (via, selector) = call.via?;
+        Some((self.at(row(via)?, self.column)?, selector))
+    }
+}
+
+/// A call by its name, looked up once for all architectures.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Name {
+    row: Option<&'static Row>,
+    /// 32-bit ARM's number outside the common range.
+    private: Option<u32>,
+    via: Option<(&'static str, u32)>,
+}
+
+impl Name {
+    /// Looks a name up. One that no kernel knows has no number anywhere.
+    pub fn find(text: &str) -> Self {
+        let row = row(text);
+        // All calls outside the common range are unknown to it.
+        let private =
+            if row.is_some() { None } else { ARM_PRIVATE.iter().find(|(n, _)| *n == text).map(|p| p.1) };
+        let via = MULTIPLEXED
+            .binary_search_by(|(n, ..)| n.cmp(&text))
+            .ok()
+            .map(|i| (MULTIPLEXED[i].1, MULTIPLEXED[i].2));
+        Self { row, private, via }
+    }
 }
 
 /// A row of the table.
-pub(super) type Row = (&'static str, [u16; 9]);
+type Row = (&'static str, [u16; 9]);
 
 /// The table's row of a call.
-pub(super) fn row(name: &str) -> Option<&'static Row> {
+fn row(name: &str) -> Option<&'static Row> {
     SYSCALLS.binary_search_by(|(n, _)| n.cmp(&name)).ok().map(|i| &SYSCALLS[i])
 }
 
@@ -91,46 +124,41 @@ const ARM_PRIVATE: [(&str, u32); 6] = [
 
 /// Calls that some architectures also offer through one call with a selector as first argument.
 ///
-/// A rule on `socket` that left out `socketcall(SYS_SOCKET, ...)` would be open from the side.
-const MULTIPLEXED: [(&str, &str, u32); 32] = [
-    ("socket", "socketcall", 1),
+/// Sorted by name. A rule on `socket` that left out `socketcall(SYS_SOCKET, ...)` would be open from the side.
+pub(super) const MULTIPLEXED: [(&str, &str, u32); 32] = [
+    ("accept", "socketcall", 5),
+    ("accept4", "socketcall", 18),
     ("bind", "socketcall", 2),
     ("connect", "socketcall", 3),
-    ("listen", "socketcall", 4),
-    ("accept", "socketcall", 5),
-    ("getsockname", "socketcall", 6),
     ("getpeername", "socketcall", 7),
-    ("socketpair", "socketcall", 8),
-    ("send", "socketcall", 9),
-    ("recv", "socketcall", 10),
-    ("sendto", "socketcall", 11),
-    ("recvfrom", "socketcall", 12),
-    ("shutdown", "socketcall", 13),
-    ("setsockopt", "socketcall", 14),
+    ("getsockname", "socketcall", 6),
     ("getsockopt", "socketcall", 15),
-    ("sendmsg", "socketcall", 16),
-    ("recvmsg", "socketcall", 17),
-    ("accept4", "socketcall", 18),
-    ("recvmmsg", "socketcall", 19),
-    ("sendmmsg", "socketcall", 20),
-    ("semop", "ipc", 1),
-    ("semget", "ipc", 2),
-    ("semctl", "ipc", 3),
-    ("semtimedop", "ipc", 4),
-    ("msgsnd", "ipc", 11),
-    ("msgrcv", "ipc", 12),
-    ("msgget", "ipc", 13),
+    ("listen", "socketcall", 4),
     ("msgctl", "ipc", 14),
+    ("msgget", "ipc", 13),
+    ("msgrcv", "ipc", 12),
+    ("msgsnd", "ipc", 11),
+    ("recv", "socketcall", 10),
+    ("recvfrom", "socketcall", 12),
+    ("recvmmsg", "socketcall", 19),
+    ("recvmsg", "socketcall", 17),
+    ("semctl", "ipc", 3),
+    ("semget", "ipc", 2),
+    ("semop", "ipc", 1),
+    ("semtimedop", "ipc", 4),
+    ("send", "socketcall", 9),
+    ("sendmmsg", "socketcall", 20),
+    ("sendmsg", "socketcall", 16),
+    ("sendto", "socketcall", 11),
+    ("setsockopt", "socketcall", 14),
     ("shmat", "ipc", 21),
+    ("shmctl", "ipc", 24),
     ("shmdt", "ipc", 22),
     ("shmget", "ipc", 23),
-    ("shmctl", "ipc", 24),
+    ("shutdown", "socketcall", 13),
+    ("socket", "socketcall", 1),
+    ("socketpair", "socketcall", 8),
 ];
-
-/// The call and selector through which `name` can also be reached on architectures that have such a call.
-pub(super) fn multiplexed(name: &str) -> Option<(&'static str, u32)> {
-    MULTIPLEXED.iter().find(|(n, ..)| *n == name).map(|(_, via, selector)| (*via, *selector))
-}
 
 const X86_64: Arch = Arch::new("SCMP_ARCH_X86_64", 0xC000_003E, Column::X86_64);
 const X32: Arch = Arch { base: X32_BIT, ..Arch::new("SCMP_ARCH_X32", 0xC000_003E, Column::X32) };

@@ -4,14 +4,12 @@
 //! are found by binary search, so a call costs about log2(ranges) comparisons whatever its number; neighbouring calls
 //! with the same answer share a range. Conditions are chains behind their range, in the profile's order.
 
-use std::collections::BTreeMap;
-
 use libc::sock_filter;
 
 use super::Error;
-use super::arch::{self, Arch, Family, X32_BIT};
+use super::arch::{Arch, Family, Name, X32_BIT};
 use super::asm::{Asm, MAX_INSTRUCTIONS, Pos, Test};
-use super::profile::{Condition, Operator, Profile};
+use super::profile::{Condition, Operator, Profile, Rule};
 
 /// What an architecture that the profile does not list gets: the calling thread dies.
 const BAD_ARCH: u32 = libc::SECCOMP_RET_KILL_THREAD;
@@ -42,10 +40,15 @@ pub(super) fn compile(profile: &Profile, family: Family) -> Result<Vec<sock_filt
         let why = "this program has no table of system calls for the machine it was built for";
         return Err(Error::Invalid { field: "architectures".into(), why: why.into() });
     };
+    let calls: Vec<Named<'_>> = profile
+        .rules
+        .iter()
+        .flat_map(|rule| rule.names.iter().map(move |name| (Name::find(name), rule)))
+        .collect();
     let listed = |a: &&Arch| a.name == native.name || profile.architectures.contains(&a.name);
     let mut by_audit: Vec<(u32, bool, Ranges)> = Vec::new();
     for arch in family.iter().filter(listed) {
-        let mut own = ranges(profile, arch);
+        let mut own = ranges(&calls, arch, profile.default);
         if let Some((_, _, all)) = by_audit.iter_mut().find(|(audit, ..)| *audit == arch.audit) {
             // x32 shares its audit number with x86-64, above the x32 bit, which the first one had closed.
             all.retain(|(start, _)| *start < X32_BIT || *start == u32::MAX);
@@ -87,39 +90,40 @@ fn close(ranges: &mut Ranges, arch: &Arch, default: u32) {
     ranges.push((u32::MAX, Answer::Fixed(default)));
 }
 
+/// One call of one rule.
+type Named<'a> = (Name, &'a Rule<'a>);
+
+/// What one rule has to say about a call number.
+#[derive(Clone, Copy)]
+enum Entry<'a> {
+    Rule(&'a Rule<'a>),
+    /// Through a multiplexing call: the selector, and the answer.
+    Selector(u32, u32),
+}
+
 /// The calls of one architecture, from its base on.
-fn ranges(profile: &Profile, arch: &Arch) -> Ranges {
-    let mut calls: BTreeMap<u32, Vec<Guarded>> = BTreeMap::new();
-    let mut largest = None;
-    for rule in &profile.rules {
-        for name in &rule.names {
-            let row = arch::row(name);
-            let number = arch.number(row, name);
-            if let Some(nr) = number {
-                largest = largest.max(Some(nr));
-                let chain = calls.entry(nr).or_default();
-                chain.extend(rule.groups.iter().map(|g| (g.clone(), rule.ret)));
-            }
-            // The arguments behind a multiplexing call are in memory, where a filter cannot look.
-            if rule.groups.iter().all(Vec::is_empty)
-                && let Some((via, selector)) = arch::multiplexed(name)
-                && let Some(nr) = arch.number(arch::row(via), via)
-            {
-                let selects =
-                    Condition { index: 0, value: u64::from(selector), value_two: 0, operator: Operator::Eq };
-                largest = largest.max(Some(nr));
-                calls.entry(nr).or_default().push((vec![selects], rule.ret));
-            }
+fn ranges(calls: &[Named<'_>], arch: &Arch, default: u32) -> Ranges {
+    let mut entries: Vec<(u32, Entry<'_>)> = Vec::with_capacity(calls.len());
+    for (name, rule) in calls {
+        entries.extend(arch.number(name).map(|nr| (nr, Entry::Rule(rule))));
+        // The arguments behind a multiplexing call are in memory, where a filter cannot look.
+        if rule.always() {
+            let via = arch.multiplexed(name);
+            entries.extend(via.map(|(nr, selector)| (nr, Entry::Selector(selector, rule.ret))));
         }
     }
-    let default = Answer::Fixed(profile.default);
-    let mut ranges = vec![(arch.base, default.clone())];
-    for (nr, chain) in calls {
-        ranges.push((nr, settle(chain, profile.default)));
-        ranges.push((nr + 1, default.clone()));
+    // Stable: the profile's order stays within a number.
+    entries.sort_by_key(|(nr, _)| *nr);
+    let largest = entries.last().map(|(nr, _)| *nr);
+    let mut ranges = Vec::with_capacity(2 * entries.len() + 4);
+    ranges.push((arch.base, Answer::Fixed(default)));
+    for same in entries.chunk_by(|a, b| a.0 == b.0) {
+        let nr = same[0].0;
+        ranges.push((nr, settle(same, default)));
+        ranges.push((nr + 1, Answer::Fixed(default)));
     }
     if let Some(largest) = largest
-        && hides_new_calls(profile.default)
+        && hides_new_calls(default)
     {
         // A profile cannot know calls that are newer than it: programs fall back to older ones on ENOSYS alone.
         ranges.push((largest + 1, Answer::Fixed(libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs())));
@@ -135,8 +139,24 @@ fn hides_new_calls(default: u32) -> bool {
     )
 }
 
-/// Ends a chain at its first unconditional entry; a chain of one is a fixed answer.
-fn settle(mut chain: Vec<Guarded>, default: u32) -> Answer {
+/// The answer for one number: a chain up to the first unconditional entry, or a fixed answer where that is all.
+fn settle(entries: &[(u32, Entry<'_>)], default: u32) -> Answer {
+    if let Some((_, Entry::Rule(rule))) = entries.first()
+        && rule.always()
+    {
+        return Answer::Fixed(rule.ret);
+    }
+    let mut chain: Vec<Guarded> = Vec::new();
+    for (_, entry) in entries {
+        match entry {
+            Entry::Rule(rule) => chain.extend(rule.groups.iter().map(|g| (g.clone(), rule.ret))),
+            Entry::Selector(selector, ret) => {
+                let value = u64::from(*selector);
+                let selects = Condition { index: 0, value, value_two: 0, operator: Operator::Eq };
+                chain.push((vec![selects], *ret));
+            }
+        }
+    }
     match chain.iter().position(|(conditions, _)| conditions.is_empty()) {
         Some(last) => chain.truncate(last + 1),
         None => chain.push((Vec::new(), default)),

@@ -76,18 +76,25 @@ pub(super) struct Condition {
 
 /// One entry of `syscalls`.
 #[derive(Debug, Clone)]
-pub(super) struct Rule {
+pub(super) struct Rule<'a> {
     /// The calls it is about.
-    pub names: Vec<String>,
+    pub names: Vec<&'a str>,
     /// The `SECCOMP_RET_*` value with its data.
     pub ret: u32,
     /// It holds when all conditions of any one group hold. One empty group: always.
     pub groups: Vec<Vec<Condition>>,
 }
 
+impl Rule<'_> {
+    /// Whether it holds whatever the arguments are.
+    pub fn always(&self) -> bool {
+        self.groups.iter().any(Vec::is_empty)
+    }
+}
+
 /// A profile whose every field was checked.
 #[derive(Debug, Clone)]
-pub(super) struct Profile {
+pub(super) struct Profile<'a> {
     /// The `SECCOMP_RET_*` value for what no rule is about.
     pub default: u32,
     /// The listed architectures.
@@ -99,17 +106,17 @@ pub(super) struct Profile {
     /// Text for the agent.
     pub listener_metadata: Option<String>,
     /// The rules, in order.
-    pub rules: Vec<Rule>,
+    pub rules: Vec<Rule<'a>>,
 }
 
-impl Profile {
+impl<'a> Profile<'a> {
     /// Whether some rule asks an agent.
     pub fn notifies(&self) -> bool {
         self.rules.iter().any(|r| r.ret == libc::SECCOMP_RET_USER_NOTIF)
     }
 
     /// Reads the object.
-    pub fn parse(cfg: &Value) -> Result<Self, Error> {
+    pub fn parse(cfg: &'a Value) -> Result<Self, Error> {
         let Value::Object(top) = cfg else { return Err(invalid("", "must be an object")) };
         let default = action(top, "", "defaultAction", "defaultErrnoRet")?;
         if default == libc::SECCOMP_RET_USER_NOTIF {
@@ -148,13 +155,13 @@ impl Profile {
     }
 }
 
-fn rule(value: &Value, at: &str) -> Result<Rule, Error> {
+fn rule<'a>(value: &'a Value, at: &str) -> Result<Rule<'a>, Error> {
     let Value::Object(fields) = value else { return Err(invalid(at, "must be an object")) };
     let names = list(fields, at, "names")?
         .iter()
         .enumerate()
         .map(|(i, v)| match v {
-            Value::String(name) => Ok(name.clone()),
+            Value::String(name) => Ok(name.as_str()),
             _ => Err(invalid(&format!("{at}.names[{i}]"), "must be a string")),
         })
         .collect::<Result<Vec<_>, _>>()?;
@@ -162,7 +169,7 @@ fn rule(value: &Value, at: &str) -> Result<Rule, Error> {
         return Err(invalid(&format!("{at}.names"), "must have at least one name"));
     }
     let ret = action(fields, at, "action", "errnoRet")?;
-    if ret == libc::SECCOMP_RET_USER_NOTIF && names.iter().any(|n| n == "write") {
+    if ret == libc::SECCOMP_RET_USER_NOTIF && names.contains(&"write") {
         let why = "SCMP_ACT_NOTIFY cannot be used for write: the runtime writes the listener's number before the agent listens";
         return Err(invalid(&format!("{at}.action"), why));
     }

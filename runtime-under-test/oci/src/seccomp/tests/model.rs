@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::super::arch::{self, Arch, Family};
+use super::super::arch::{Arch, Family, Name};
 use super::machine::Call;
 
 fn list<'a>(v: &'a Value, key: &str) -> &'a [Value] {
@@ -78,9 +78,8 @@ pub(super) fn judge(cfg: &Value, family: Family, call: &Call) -> u32 {
     for rule in list(cfg, "syscalls") {
         let args = list(rule, "args");
         for name in list(rule, "names").iter().map(|n| n.as_str().unwrap()) {
-            let direct = arch.number(arch::row(name), name);
-            let via = arch::multiplexed(name).filter(|_| args.is_empty());
-            let via = via.and_then(|(v, s)| arch.number(arch::row(v), v).map(|nr| (nr, u64::from(s))));
+            let direct = arch.number(&Name::find(name));
+            let via = arch.multiplexed(&Name::find(name)).filter(|_| args.is_empty());
             largest = largest.max(direct).max(via.map(|v| v.0));
         }
     }
@@ -88,14 +87,12 @@ pub(super) fn judge(cfg: &Value, family: Family, call: &Call) -> u32 {
         let args = list(rule, "args");
         let ret = answer(rule["action"].as_str().unwrap(), &rule["errnoRet"]);
         for name in list(rule, "names").iter().map(|n| n.as_str().unwrap()) {
-            if arch.number(arch::row(name), name) == Some(call.nr) && args_hold(args, call, arch.narrow) {
+            if arch.number(&Name::find(name)) == Some(call.nr) && args_hold(args, call, arch.narrow) {
                 return ret;
             }
-            let via = arch::multiplexed(name).filter(|_| args.is_empty());
+            let via = arch.multiplexed(&Name::find(name)).filter(|_| args.is_empty());
             let selector = if arch.narrow { call.args[0] & 0xffff_ffff } else { call.args[0] };
-            if via.is_some_and(|(v, s)| {
-                arch.number(arch::row(v), v) == Some(call.nr) && selector == u64::from(s)
-            }) {
+            if via.is_some_and(|(nr, s)| nr == call.nr && selector == u64::from(s)) {
                 return ret;
             }
         }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::super::arch::{self, FAMILIES};
+use super::super::arch::{self, FAMILIES, Name};
 use super::machine::{Call, run};
 use super::model::judge;
 use super::profiles::build;
@@ -90,8 +90,7 @@ proptest! {
         prop_assert!(filter.len() <= 4096);
         for (which, name, shift, [a, b, c]) in calls {
             let arch = &family[which % family.len()];
-            let row = arch::row(name);
-            let nr = arch.number(row, name).unwrap_or(stray).wrapping_add_signed(shift as i32);
+            let nr = arch.number(&Name::find(name)).unwrap_or(stray).wrapping_add_signed(shift as i32);
             let call = Call { arch: arch.audit, nr, args: [a, b, c, 0, 0, 0] };
             prop_assert_eq!(run(&filter, &call).0, judge(&cfg, family, &call), "{:?} of {}", call, arch.name);
         }
