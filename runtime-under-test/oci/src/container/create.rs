@@ -6,6 +6,7 @@
 
 use super::Inherited;
 use super::init::{self, Init};
+use super::join::Entrance;
 use super::teardown::Undo;
 use crate::bail;
 use crate::cgroup::Cgroup;
@@ -152,6 +153,7 @@ fn prepare<'a>(request: &Request, spec: &'a Spec, bundle: &Path) -> Result<Init<
         net_devices: devices,
         record: None,
         cgroup: None,
+        entrance: Entrance::default(),
         console: None,
         foreground_terminal: request.foreground,
         listener: None,
@@ -198,6 +200,9 @@ fn build(
         undo.cgroup(cgroup.save());
         made.map_err(|e| Error::new(e.to_string()))?;
     }
+    if let Some(cgroup) = &cgroup {
+        init.entrance = Entrance::open(cgroup)?;
+    }
     init.cgroup = cgroup;
     if !request.run {
         init.listener = Some(listen(&store.start_socket())?);
@@ -209,7 +214,9 @@ fn build(
     record.pid = pid;
     record.start_time = process_stat(pid).context("first process")?.1;
     connect_process(init, &mut record, undo)?;
-    channel.say(Kind::Go)?;
+    if init.needs_help() {
+        channel.say(Kind::Go)?;
+    }
     let console = converse(&channel, store, &mut record, spec, init, undo)?;
 
     record.complete = true;
@@ -232,9 +239,8 @@ fn fork(init: &mut Init<'_>) -> Result<(i32, OwnedFd, Channel)> {
     let channel = Channel(ours);
     let lent = Lent::enter(&init.namespaces, &init.spec.linux.time_offsets)?;
     let stage = init.namespaces.needs_stage();
-    let into = init.cgroup.as_ref().and_then(Cgroup::fd_for_clone_into);
     let flags = if stage { 0 } else { init.namespaces.clone_flags() };
-    let args = CloneArgs { flags, cgroup: into.as_ref().map(AsFd::as_fd) };
+    let args = CloneArgs { flags, cgroup: init.entrance.born_in() };
     let forked = sys::clone3(&args).context("making the container's namespaces")?;
     match forked {
         Forked::Child => {
@@ -269,9 +275,6 @@ fn connect_process(init: &Init<'_>, record: &mut Record, undo: &mut Undo) -> Res
         write_mappings(spec, pid)?;
     }
     if let Some(cgroup) = &init.cgroup {
-        if cgroup.fd_for_clone_into().is_none() || init.namespaces.needs_stage() {
-            cgroup.add_process(pid).map_err(|e| Error::new(e.to_string()))?;
-        }
         own_cgroup(spec, cgroup)?;
     }
     if let Some(adj) = spec.process.as_ref().and_then(|p| *p.oom_score_adj) {

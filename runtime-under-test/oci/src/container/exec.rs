@@ -6,6 +6,7 @@
 use super::Inherited;
 use super::create::send_listener;
 use super::init::{become_root, filter_with_listener};
+use super::join::Entrance;
 use super::run::attend;
 use crate::bail;
 use crate::config::{self, CpuAffinity, Opt, Process, Spec};
@@ -107,7 +108,9 @@ pub fn exec(request: &Request) -> Result<i32> {
     if let Some(mask) = &affinity.0 {
         sys::sched_setaffinity(mask).context("process.execCPUAffinity.initial")?;
     }
+    let entrance = state::cgroup(&record).map(|c| Entrance::open(&c)).transpose()?.unwrap_or_default();
     let mut task = Task {
+        entrance,
         process: &process,
         setup,
         join,
@@ -239,6 +242,7 @@ impl Join {
 }
 
 struct Task<'a> {
+    entrance: Entrance,
     process: &'a Process,
     setup: Setup,
     join: Join,
@@ -253,7 +257,7 @@ fn fork(task: &mut Task<'_>) -> Result<(i32, OwnedFd, Channel)> {
     if task.join.pid {
         sys::setns(task.join.init.as_fd(), libc::CLONE_NEWPID).context("joining the pid namespace")?;
     }
-    match sys::clone3(&CloneArgs::default()).context("fork")? {
+    match sys::clone3(&CloneArgs { flags: 0, cgroup: task.entrance.born_in() }).context("fork")? {
         Forked::Child => {
             drop(channel);
             log::detach();
@@ -279,6 +283,7 @@ fn fork(task: &mut Task<'_>) -> Result<(i32, OwnedFd, Channel)> {
 fn live(task: &mut Task<'_>, channel: &Channel) -> Result<Error> {
     sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64)?;
     let _ = sys::prctl(libc::PR_SET_DUMPABLE, 0);
+    task.entrance.enter()?;
     channel.expect(Kind::Go)?;
     let proc = rootfs::verified_proc()?;
     sys::setns(task.join.init.as_fd(), task.join.kinds).context("joining the container's namespaces")?;
@@ -333,7 +338,9 @@ fn talk(
     (pid, pidfd): (i32, &OwnedFd),
     channel: &Channel,
 ) -> Result<Option<OwnedFd>> {
-    join_cgroup(record, pid, &request.cgroup)?;
+    if !request.cgroup.is_empty() {
+        join_cgroup(record, pid, &request.cgroup)?;
+    }
     if let Some(adj) = *task.process.oom_score_adj {
         std::fs::write(format!("/proc/{pid}/oom_score_adj"), adj.to_string())
             .with_context(|| format!("setting process.oomScoreAdj to {adj}"))?;
@@ -363,11 +370,9 @@ fn talk(
     }
 }
 
-/// Puts the process into the container's cgroup, or a named one below it. Paths that lead out are refused.
+/// Puts the process into named cgroups below the container's. Paths that lead out are refused.
 fn join_cgroup(record: &Record, pid: i32, wanted: &[String]) -> Result<()> {
     let Some(cgroup) = state::cgroup(record) else { return Ok(()) };
-    let wrap = |e: crate::cgroup::Error| Error::new(e.to_string());
-    cgroup.add_process(pid).map_err(wrap)?;
     let paths = cgroup.paths();
     for entry in wanted {
         let (controllers, below) = entry.rsplit_once(':').unwrap_or(("", entry));

@@ -2,6 +2,7 @@
 //!
 //! It has everything in memory already; it reads no configuration and leaves only by `exec` or `_exit`.
 
+use super::join::Entrance;
 use crate::bail;
 use crate::cgroup::Cgroup;
 use crate::config::{NamespaceKind, Spec};
@@ -42,6 +43,8 @@ pub struct Init<'a> {
     pub record: Option<Record>,
     /// The cgroup.
     pub cgroup: Option<Cgroup>,
+    /// The way into the cgroup.
+    pub entrance: Entrance,
     /// The console socket.
     pub console: Option<OwnedFd>,
     /// True when the terminal goes to the runtime itself.
@@ -56,6 +59,14 @@ pub struct Init<'a> {
     pub listen_pid: bool,
 }
 
+impl Init<'_> {
+    /// True when the runtime has to do something from outside before this process can go on: write the id
+    /// mappings, move network devices.
+    pub fn needs_help(&self) -> bool {
+        self.namespaces.makes(NamespaceKind::User) || !self.net_devices.is_empty()
+    }
+}
+
 /// Entry after the fork. Never returns.
 pub fn main(init: &mut Init<'_>, channel: &Channel, stage: bool) -> ! {
     log::detach();
@@ -68,6 +79,7 @@ pub fn main(init: &mut Init<'_>, channel: &Channel, stage: bool) -> ! {
 
 /// Joins namespaces first and forks the first process from there, as a child of the runtime.
 fn stage(init: &mut Init<'_>, channel: &Channel) -> Result<()> {
+    init.entrance.enter()?;
     init.namespaces.enter()?;
     if init.namespaces.joins(NamespaceKind::User) {
         become_root();
@@ -101,8 +113,10 @@ pub fn become_root() {
 
 fn live(init: &mut Init<'_>, channel: &Channel) -> Result<()> {
     sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64)?;
-    // Mappings, cgroup and network devices are the runtime's part.
-    channel.expect(Kind::Go)?;
+    init.entrance.enter()?;
+    if init.needs_help() {
+        channel.expect(Kind::Go)?;
+    }
     let spec = init.spec;
     let userns = spec.has_namespace(NamespaceKind::User);
     if init.namespaces.makes(NamespaceKind::User) {

@@ -4,6 +4,7 @@ pub mod create;
 pub mod exec;
 mod fds;
 mod init;
+mod join;
 pub mod ops;
 pub mod run;
 mod teardown;
