@@ -1,0 +1,27 @@
+//! The areas of the interface, one file each.
+
+use plimsoll_kit::Section;
+
+pub mod container_life;
+pub mod namespaces;
+pub mod network;
+pub mod pod_config;
+pub mod sandbox;
+pub mod status;
+pub mod transport;
+pub mod userns;
+mod waivers;
+
+pub use waivers::WAIVERS;
+
+/// One line per file.
+pub static SECTIONS: &[Section] = &[
+    Section { name: "transport", cases: transport::CASES },
+    Section { name: "status", cases: status::CASES },
+    Section { name: "sandbox", cases: sandbox::CASES },
+    Section { name: "pod-config", cases: pod_config::CASES },
+    Section { name: "namespaces", cases: namespaces::CASES },
+    Section { name: "userns", cases: userns::CASES },
+    Section { name: "network", cases: network::CASES },
+    Section { name: "container-life", cases: container_life::CASES },
+];
