@@ -16,6 +16,7 @@ use plimsoll_bench_stats::Rng;
 use plimsoll_bench_stats::slope::{SlopeConfig, theil_sen};
 use std::fs;
 use std::path::Path;
+use std::time::Instant;
 
 /// Batches that only warm up: caches, first-use files.
 const WARM_UP: usize = 3;
@@ -40,7 +41,15 @@ pub fn drive(
     let count = plan.targets.len();
     let mut arms: Vec<ArmResult> = plan.targets.iter().map(|t| empty_arm(&t.name)).collect();
     let mut readings: Vec<Vec<[f64; 5]>> = vec![Vec::new(); count];
+    let began = Instant::now();
+    let mut cut_short = None;
     for batch in 0..batches + WARM_UP {
+        // A slope needs some batches; beyond those the budget rules.
+        if batch >= WARM_UP + 4 && began.elapsed() > plan.budget {
+            cut_short =
+                Some(format!("the time budget of {:?} is used up after {batch} batches", plan.budget));
+            break;
+        }
         for (i, arm) in session.arms.iter().take(count).enumerate() {
             if sys::interrupted() {
                 return Err(BenchError::Interrupted);
@@ -71,7 +80,9 @@ pub fn drive(
         };
         progress(Progress::Step { scenario: scenario.name, says: format!("{}: {what}", target.name) });
     }
-    Ok(result(scenario, arms, curves))
+    let mut out = result(scenario, arms, curves);
+    out.cut_short = cut_short;
+    Ok(out)
 }
 
 fn curve(target: &str, name: &str, y: &str, exact: bool, points: Vec<(f64, f64)>, rng: &mut Rng) -> Curve {
@@ -101,7 +112,8 @@ fn curve(target: &str, name: &str, y: &str, exact: bool, points: Vec<(f64, f64)>
 
 /// One batch, and what is there after it.
 fn batch_of(slot: &mut Slot, cycles: usize) -> (Vec<Failure>, [f64; 5]) {
-    let failures = (0..cycles).filter_map(|_| slot.cold_start().err()).collect();
+    let failures =
+        (0..cycles).take_while(|_| !sys::interrupted()).filter_map(|_| slot.cold_start().err()).collect();
     let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default().lines().count();
     let mut files = (0, 0);
     for dir in [&slot.state, slot.scratch()] {

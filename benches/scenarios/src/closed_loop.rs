@@ -7,6 +7,7 @@ use crate::Progress;
 use crate::arm::enter_view;
 use crate::cgroup;
 use crate::error::BenchError;
+use crate::judge;
 use crate::load::{Tally, absorb, empty_arm, result, slots};
 use crate::metric::Unit;
 use crate::plan::{BenchPlan, Target};
@@ -23,8 +24,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Rounds that every level has; more follow only while a gate is undecided and there is budget.
+/// Rounds of a level; more follow only while a gate is undecided and there is budget.
 const ROUNDS: u64 = 10;
+/// Rounds that every level has, whatever they take.
+const LEAST: u64 = 3;
 
 /// The rates of one level: target by target, round by round.
 struct Level {
@@ -97,8 +100,8 @@ fn level(
     let window = plan.load.level.as_secs_f64() / ROUNDS as f64;
     let began = Instant::now();
     for round in 0.. {
-        let undecided = level.gates.iter().any(|g| !g.finished());
-        if round >= ROUNDS && (!undecided || began.elapsed() > share) {
+        let settled = level.gates.iter().all(|g| judge::settled(g, plan.questions(), plan.profile.fdr));
+        if round >= ROUNDS && settled || round >= LEAST && began.elapsed() > share {
             break;
         }
         let mut rates = vec![0.0; count];
@@ -106,8 +109,8 @@ fn level(
             if sys::interrupted() {
                 return Err(BenchError::Interrupted);
             }
-            let tally = window_of(&plan.targets[i], &mut slots[i], window)?;
-            rates[i] = tally.done as f64 / window;
+            let (tally, rate) = window_of(&plan.targets[i], &mut slots[i], window)?;
+            rates[i] = rate;
             absorb(&mut arms[i], &tally);
         }
         for (gate, rate) in level.gates.iter_mut().zip(&rates[1..]) {
@@ -162,9 +165,11 @@ fn comparisons(plan: &BenchPlan, levels: &[Level]) -> Result<Vec<Comparison>, Be
         .collect()
 }
 
-/// One window: all workers start together, and what is done by its end counts.
-fn window_of(target: &Target, slots: &mut [Slot], seconds: f64) -> Result<Tally, BenchError> {
-    let total = Mutex::new(Tally::default());
+/// One window: all workers start together, and none starts a container after its end. A worker's rate is
+/// what it did by the time it really took, so that neither a container half done nor a slow runtime is
+/// rounded away; the rates of all workers add up.
+fn window_of(target: &Target, slots: &mut [Slot], seconds: f64) -> Result<(Tally, f64), BenchError> {
+    let total = Mutex::new((Tally::default(), 0.0));
     let until = Mutex::new(0_u64);
     let gate = Barrier::new(slots.len());
     let ready = AtomicUsize::new(0);
@@ -181,19 +186,20 @@ fn window_of(target: &Target, slots: &mut [Slot], seconds: f64) -> Result<Tally,
                 }
                 gate.wait();
                 let until = until.lock().map_or(0, |at| *at);
+                let began = now_ns();
                 let mut mine = Tally::default();
                 while prepared && now_ns() < until && !sys::interrupted() {
                     match slot.run_once() {
-                        // A container that ends after the window is not this window's work.
-                        Ok(_) if now_ns() <= until => mine.done += 1,
-                        Ok(_) => {}
+                        Ok(_) => mine.done += 1,
                         Err(failure) => mine.failures.push(failure),
                     }
                 }
+                let took = (now_ns() - began).max(1) as f64 / 1e9;
                 cgroup::tidy_bare(&slot.cgroup);
                 if let Ok(mut t) = total.lock() {
-                    t.done += mine.done;
-                    t.failures.extend(mine.failures);
+                    t.1 += mine.done as f64 / took;
+                    t.0.done += mine.done;
+                    t.0.failures.extend(mine.failures);
                 }
             });
         }

@@ -227,7 +227,10 @@ fn slope_of(points: &[(f64, f64)], rng: &mut Rng) -> Option<Slope> {
 }
 
 fn target_curves(target: &Target, ramp: &Ramp, rng: &mut Rng) -> Vec<Curve> {
-    let of = |value: fn(&Reading) -> f64| ramp.readings.iter().map(|r| (r.n, value(r))).collect::<Vec<_>>();
+    // A reading that failed is left out; it could not be written as JSON either.
+    let of = |value: fn(&Reading) -> f64| {
+        ramp.readings.iter().map(|r| (r.n, value(r))).filter(|p| p.1.is_finite()).collect::<Vec<_>>()
+    };
     let base = ramp.readings.first().map_or(0.0, |r| r.used_kib);
     let marginal: Vec<(f64, f64)> = ramp.readings.iter().map(|r| (r.n, r.used_kib - base)).collect();
     let all: [(&str, &str, Points); 5] = [

@@ -17,6 +17,8 @@ pub struct Judge {
     gates: Vec<(&'static str, Gate, RelativeTail)>,
     failures: EProcess,
     fdr: f64,
+    /// Deciding metrics of the whole run: what a FAIL's evidence has to be measured by.
+    questions: usize,
     max_pairs: u64,
     pairs: u64,
 }
@@ -29,6 +31,7 @@ impl Judge {
         decides: &[&'static str],
         profile: &Profile,
         seed: u64,
+        questions: usize,
         earlier: Option<&Comparison>,
     ) -> Result<Self, StatsError> {
         let mut gates = Vec::new();
@@ -50,6 +53,7 @@ impl Judge {
             gates,
             failures: earlier.map_or_else(EProcess::new, |c| c.failures),
             fdr: profile.fdr,
+            questions: questions.max(decides.len()),
             max_pairs: profile.max_pairs(),
             pairs: 0,
         })
@@ -77,12 +81,7 @@ impl Judge {
         if self.pairs >= self.max_pairs {
             return true;
         }
-        if !self.gates.iter().all(|(_, gate, _)| gate.finished()) {
-            return false;
-        }
-        let ln_e: Vec<f64> = self.gates.iter().map(|(_, g, _)| g.counts().slower.ln_e()).collect();
-        let found = ebh::reject(&ln_e, self.fdr).unwrap_or_default();
-        self.gates.iter().zip(found).all(|((_, g, _), found)| g.verdict() != Verdict::Fail || found)
+        self.gates.iter().all(|(_, gate, _)| settled(gate, self.questions, self.fdr))
     }
 
     /// Pairs taken in this run.
@@ -121,6 +120,12 @@ impl Judge {
             says: String::new(),
         })
     }
+}
+
+/// Whether a gate needs no more pairs: it has decided, and a FAIL holds among so many questions.
+pub(crate) fn settled(gate: &Gate, questions: usize, fdr: f64) -> bool {
+    let enough = (questions.max(1) as f64 / fdr).ln();
+    gate.finished() && (gate.verdict() != Verdict::Fail || gate.counts().slower.ln_e() >= enough)
 }
 
 /// Corrects for the number of metrics over all comparisons of a run, and says each comparison's verdict.
@@ -193,7 +198,7 @@ mod tests {
 
     fn judge() -> Judge {
         let profile = Profile::named("release").unwrap();
-        Judge::new(("a", "b"), false, DECIDES, &profile, 1, None).unwrap()
+        Judge::new(("a", "b"), false, DECIDES, &profile, 1, 0, None).unwrap()
     }
 
     #[allow(clippy::unnecessary_wraps)] // the arms of a block are results
@@ -263,7 +268,7 @@ mod tests {
         }
         let before = first.finish().unwrap();
         let profile = Profile::named("release").unwrap();
-        let second = Judge::new(("a", "b"), false, DECIDES, &profile, 1, Some(&before)).unwrap();
+        let second = Judge::new(("a", "b"), false, DECIDES, &profile, 1, 0, Some(&before)).unwrap();
         let after = second.finish().unwrap();
         assert_eq!(after.metrics[0].report.n_earlier, 15);
     }

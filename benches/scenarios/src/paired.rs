@@ -105,8 +105,16 @@ fn judges(
             let sentinel = plan.sentinel && i + 2 == names.len();
             let before = earlier
                 .and_then(|s| s.comparisons.iter().find(|c| c.candidate == *name && c.baseline == names[0]));
-            Judge::new((&names[0], name), sentinel, paired.decides, &plan.profile, plan.seed, before)
-                .map_err(BenchError::from)
+            Judge::new(
+                (&names[0], name),
+                sentinel,
+                paired.decides,
+                &plan.profile,
+                plan.seed,
+                plan.questions(),
+                before,
+            )
+            .map_err(BenchError::from)
         })
         .collect()
 }

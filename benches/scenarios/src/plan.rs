@@ -2,6 +2,7 @@
 
 use crate::metric::Profile;
 use crate::result::BenchRun;
+use crate::scenario::Kind;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -96,6 +97,22 @@ impl Default for LoadPlan {
 }
 
 impl BenchPlan {
+    /// How many metrics decide in the whole run, over all scenarios and candidates: each is a question whose
+    /// answer may be a false alarm.
+    pub fn questions(&self) -> usize {
+        let per_candidate: usize = self
+            .scenarios
+            .iter()
+            .filter_map(|name| crate::scenario::find(name))
+            .map(|scenario| match scenario.kind {
+                Kind::Paired(paired) => paired.decides.len(),
+                Kind::Throughput => self.load.workers.len(),
+                Kind::OpenLoop | Kind::Density | Kind::Churn => 0,
+            })
+            .sum();
+        per_candidate * self.targets.len().saturating_sub(1)
+    }
+
     /// A plan with the default bounds.
     pub fn new(targets: Vec<Target>, scenarios: Vec<String>, guest: PathBuf) -> Self {
         Self {

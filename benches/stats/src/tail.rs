@@ -99,7 +99,7 @@ impl RelativeTail {
         Ok(Self { p, margin: margin.ln_1p(), warm_up, past: Vec::new(), evidence: EProcess::new() })
     }
 
-    /// Takes one log ratio; an infinite one (an arm read zero) is beyond every threshold.
+    /// Takes one log ratio; one of [`crate::pairs::BEYOND`] (an arm read zero) is beyond every threshold.
     pub fn push(&mut self, log_ratio: f64) {
         if log_ratio.is_nan() {
             return;

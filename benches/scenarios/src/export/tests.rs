@@ -14,7 +14,8 @@ use plimsoll_bench_stats::gate::{Direction, Verdict};
 pub fn sample_run() -> BenchRun {
     let names = ["a|b", "c\"d,e"];
     let profile = Profile::named("release").unwrap();
-    let mut judge = Judge::new((names[0], names[1]), false, &["cpu.lifecycle"], &profile, 1, None).unwrap();
+    let mut judge =
+        Judge::new((names[0], names[1]), false, &["cpu.lifecycle"], &profile, 1, 0, None).unwrap();
     let mut values = [Vec::new(), Vec::new()];
     for i in 0..30_u32 {
         let weather = 1.0 + f64::from(i % 7) / 10.0;
@@ -45,19 +46,6 @@ pub fn sample_run() -> BenchRun {
         says: "at most 180/s".into(),
         alarm: false,
     };
-    let target = |name: &str| TargetInfo {
-        target: Target {
-            name: name.into(),
-            program: "/bin/true".into(),
-            args: vec![],
-            env: vec![],
-            cgroups: CgroupView::Host,
-        },
-        version: "1".into(),
-        digest: "00".into(),
-        bytes: 1,
-        guest_clock: true,
-    };
     let quiet = Noise { load: 0.5, cpu_pressure: None, io_pressure: None, steal: 0 };
     BenchRun {
         schema: SCHEMA.into(),
@@ -68,7 +56,7 @@ pub fn sample_run() -> BenchRun {
         noise: (quiet.clone(), quiet),
         profile,
         load: LoadPlan::default(),
-        targets: names.iter().map(|n| target(n)).collect(),
+        targets: names.iter().map(|n| info(n)).collect(),
         scenarios: vec![ScenarioResult {
             name: "cold-start".into(),
             title: "Cold start".into(),
@@ -81,6 +69,22 @@ pub fn sample_run() -> BenchRun {
         }],
         void: None,
         notes: vec![],
+    }
+}
+
+fn info(name: &str) -> TargetInfo {
+    TargetInfo {
+        target: Target {
+            name: name.into(),
+            program: "/bin/true".into(),
+            args: vec![],
+            env: vec![],
+            cgroups: CgroupView::Host,
+        },
+        version: "1".into(),
+        digest: "00".into(),
+        bytes: 1,
+        guest_clock: true,
     }
 }
 

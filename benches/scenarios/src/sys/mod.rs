@@ -4,7 +4,7 @@
 pub mod floor;
 pub mod process;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// `CLOCK_MONOTONIC` in nanoseconds: the one clock of every host stamp.
 pub fn now_ns() -> u64 {
@@ -13,16 +13,24 @@ pub fn now_ns() -> u64 {
 }
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+/// When the first signal came, ns; 0 before.
+static SINCE: AtomicU64 = AtomicU64::new(0);
+/// One request may arrive as several signals (`timeout` signals the process and then its group).
+const SAME_REQUEST_NS: u64 = 1_000_000_000;
 
 extern "C" fn on_signal(_: libc::c_int) {
-    // A second signal means "now": the default action ends the process.
-    if INTERRUPTED.swap(true, Ordering::SeqCst) {
+    // `clock_gettime` is async-signal-safe. A second request means "now".
+    let now = now_ns();
+    if !INTERRUPTED.swap(true, Ordering::SeqCst) {
+        SINCE.store(now, Ordering::SeqCst);
+    } else if now.saturating_sub(SINCE.load(Ordering::SeqCst)) > SAME_REQUEST_NS {
         // SAFETY: `_exit` is async-signal-safe and takes any status.
         unsafe { libc::_exit(130) };
     }
 }
 
-/// Makes SIGINT and SIGTERM set [`interrupted`] once, so that a run can clean up; a second one ends the process.
+/// Makes SIGINT and SIGTERM set [`interrupted`] once, so that a run can clean up; a
+/// second one, later than a second after the first, ends the process.
 pub fn catch_interrupts() {
     for signal in [libc::SIGINT, libc::SIGTERM] {
         // SAFETY: the handler only touches an atomic and calls `_exit`, both async-signal-safe.
