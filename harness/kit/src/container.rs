@@ -500,6 +500,29 @@ impl Container {
         self.shared.cx.runtime().state(&self.shared.id).await
     }
 
+    /// The nonce of the program's answers; a spawned child K answers under `NONCE.K`.
+    pub fn nonce(&self) -> &str {
+        &self.shared.nonce
+    }
+
+    /// Calls create in a form of the case's own: these flags, then the id unless it is empty. The bundle stands in
+    /// the flags or in the options' working directory.
+    pub async fn create_by(&self, flags: &[&str], id: &str, mut options: CallOptions) -> Result<Call, Stop> {
+        self.shared.attempted.set(true);
+        let pid_file = self.pid_file();
+        let _ = fs::remove_file(&pid_file);
+        let pid_text = pid_file.display().to_string();
+        let mut args = vec!["create", "--pid-file", &pid_text];
+        args.extend_from_slice(flags);
+        args.extend(Some(id).filter(|id| !id.is_empty()));
+        options.output.get_or_insert_with(|| self.io_stem());
+        let call = self.shared.cx.runtime().call_with(&args, options).await?;
+        if call.succeeded() {
+            self.shared.pid.set(fs::read_to_string(&pid_file).ok().and_then(|t| t.trim().parse().ok()));
+        }
+        Ok(call)
+    }
+
     /// Calls start.
     pub async fn start(&self) -> Result<Call, Stop> {
         self.shared.cx.runtime().start(&self.shared.id).await

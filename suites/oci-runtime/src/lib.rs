@@ -2,8 +2,8 @@
 //!
 //! Knows the specification and what a target declares, never a product.
 
-use plimsoll_kit::case::Drives;
 use plimsoll_kit::Suite;
+use plimsoll_kit::case::Drives;
 
 pub mod config;
 pub mod config_linux;
