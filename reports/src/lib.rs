@@ -6,6 +6,7 @@
 
 pub mod badge;
 pub mod bench;
+pub mod certificate;
 pub mod coverage;
 pub mod ctrf;
 pub mod diff;
