@@ -280,6 +280,9 @@ fn wait_and_run(init: &mut Init<'_>, channel: &Channel) -> Result<()> {
     }
     // From here on the end of the runtime shows as the end of the talk, until it says go.
     sys::prctl(libc::PR_SET_PDEATHSIG, 0)?;
+    if init.listener.is_some() {
+        sys::end_on_signals();
+    }
     channel.say(Kind::Ready)?;
     channel.expect(Kind::Go)?;
     let door = match init.listener.take() {
@@ -304,9 +307,11 @@ pub fn filter_with_listener(setup: &Setup, channel: &Channel) -> Result<()> {
     // The listener will get the lowest free number, which this shows.
     let probe = rustix::fs::openat(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let number = std::os::fd::AsRawFd::as_raw_fd(&probe);
+    let stat = rustix::fs::fstat(&probe)?;
+    let known = (stat.st_dev, stat.st_ino);
     match sys::clone3(&CloneArgs { flags: libc::CLONE_FILES as u64, cgroup: None })? {
         Forked::Child => {
-            sys::exit_now(i32::from(sys::forward_fd(number, &probe, channel).is_err()));
+            sys::exit_now(i32::from(sys::forward_fd(number, known, channel).is_err()));
         }
         Forked::Parent { pid, pidfd } => {
             // Shared with the helper: closing it there and here is the same close.
@@ -331,7 +336,6 @@ pub fn filter_with_listener(setup: &Setup, channel: &Channel) -> Result<()> {
 /// Waits at the socket until somebody says go. Connections without a word are only looks whether this
 /// process still waits.
 fn wait_for_start(listener: &OwnedFd) -> Result<Channel> {
-    sys::end_on_signals();
     loop {
         let socket = match rustix::net::accept_with(listener, SocketFlags::CLOEXEC) {
             Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNABORTED) => continue,

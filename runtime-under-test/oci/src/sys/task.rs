@@ -270,19 +270,18 @@ pub fn close_raw(fd: RawFd) {
 }
 
 /// Waits, in a process that shares its descriptors with another one, until `number` no longer is `probe`
-/// but a new descriptor, and passes that on. Bounded to ten seconds.
+/// (device and inode) but a new descriptor, and passes that on. Bounded to ten seconds.
 pub fn forward_fd(
     number: RawFd,
-    probe: &OwnedFd,
+    probe: (u64, u64),
     channel: &crate::socket::Channel,
 ) -> crate::error::Result<()> {
-    let before = rustix::fs::fstat(probe)?;
     for _ in 0..10_000 {
         // SAFETY: only asks about the number; it may be closed.
         let mut now: libc::stat = unsafe { std::mem::zeroed() };
         // SAFETY: `now` is a valid place for the answer.
         let open = unsafe { libc::fstat(number, &raw mut now) } == 0;
-        if open && (now.st_dev, now.st_ino) != (before.st_dev, before.st_ino) {
+        if open && (now.st_dev, now.st_ino) != probe {
             // SAFETY: open, and used only for the one call below.
             let fd = unsafe { BorrowedFd::borrow_raw(number) };
             return channel.pass(crate::socket::Kind::Listener, fd);
