@@ -97,6 +97,7 @@ fn judges(
     paired: &Paired,
     names: &[String],
 ) -> Result<Vec<Judge>, BenchError> {
+    let decides = plan.decides(paired.decides);
     let earlier = plan.continues.as_ref().and_then(|run| run.scenario(scenario.name));
     names[1..]
         .iter()
@@ -108,7 +109,7 @@ fn judges(
             Judge::new(
                 (&names[0], name),
                 sentinel,
-                paired.decides,
+                &decides,
                 &plan.profile,
                 plan.seed,
                 plan.questions(),

@@ -46,6 +46,8 @@ pub struct BenchPlan {
     pub guest: PathBuf,
     /// Where to put bundles and state; a private directory is made inside and removed at the end.
     pub work_dir: PathBuf,
+    /// Only these metrics decide, of those that a scenario lets decide; all of them when absent.
+    pub metrics: Option<Vec<String>>,
     /// Margins and error rates.
     pub profile: Profile,
     /// Seed of every random choice.
@@ -105,12 +107,18 @@ impl BenchPlan {
             .iter()
             .filter_map(|name| crate::scenario::find(name))
             .map(|scenario| match scenario.kind {
-                Kind::Paired(paired) => paired.decides.len(),
+                Kind::Paired(paired) => self.decides(paired.decides).len(),
                 Kind::Throughput => self.load.workers.len(),
                 Kind::OpenLoop | Kind::Density | Kind::Churn => 0,
             })
             .sum();
         per_candidate * self.targets.len().saturating_sub(1)
+    }
+
+    /// Those of a scenario's deciding metrics that this plan lets decide.
+    pub fn decides(&self, all: &[&'static str]) -> Vec<&'static str> {
+        let wanted = |name: &&str| self.metrics.as_ref().is_none_or(|list| list.iter().any(|m| m == name));
+        all.iter().copied().filter(wanted).collect()
     }
 
     /// A plan with the default bounds.
@@ -120,6 +128,7 @@ impl BenchPlan {
             scenarios,
             guest,
             work_dir: std::env::temp_dir(),
+            metrics: None,
             profile: Profile::named("release").unwrap_or_else(|| unreachable!("a built-in profile")),
             seed: 1,
             sentinel: false,

@@ -147,6 +147,11 @@ fn check(plan: &BenchPlan) -> Result<(), BenchError> {
             return wrong(format!("{} is not an absolute path of a program", target.program.display()));
         }
     }
+    for name in plan.metrics.iter().flatten() {
+        if crate::metric::find(name).is_none_or(|m| m.role == crate::metric::Role::Shown) {
+            return wrong(format!("`{name}` is no metric that decides; see the list in benches/README.md"));
+        }
+    }
     for name in &plan.scenarios {
         if crate::scenario::find(name).is_none() {
             let known: Vec<&str> = crate::scenario::SCENARIOS.iter().map(|s| s.name).collect();

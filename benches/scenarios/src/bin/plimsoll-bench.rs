@@ -37,6 +37,9 @@ struct Options {
     /// The guest program; this program itself when absent.
     #[arg(long)]
     guest: Option<PathBuf>,
+    /// Only this metric decides; repeat for more.
+    #[arg(long = "metric")]
+    metric: Vec<String>,
     /// Gate profile: release, strict or smoke.
     #[arg(long, default_value = "release")]
     gate: String,
@@ -136,6 +139,7 @@ fn drive(options: &Options) -> Result<ExitCode, Box<dyn std::error::Error>> {
     }
     let mut plan = BenchPlan::new(targets, options.scenario.clone(), guest);
     plan.profile = Profile::named(&options.gate).ok_or("unknown gate profile")?;
+    plan.metrics = (!options.metric.is_empty()).then(|| options.metric.clone());
     plan.seed = options.seed;
     plan.budget = Duration::from_secs(options.budget);
     plan.sentinel = options.sentinel;
