@@ -165,6 +165,7 @@ fn drive(options: &Options) -> Result<ExitCode, Box<dyn std::error::Error>> {
         for (name, text) in [
             ("bench.csv", export::csv(&run)),
             ("bench.md", export::markdown(&run)),
+            ("bench.html", export::html(&run)),
             ("bencher.json", export::bencher(&run).to_string()),
             ("action-smaller.json", action.smaller_is_better.to_string()),
             ("action-bigger.json", action.bigger_is_better.to_string()),

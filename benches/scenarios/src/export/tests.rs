@@ -130,6 +130,21 @@ fn the_run_fails_and_every_rendering_says_so() {
 }
 
 #[test]
+fn the_page_is_whole_escaped_and_draws() {
+    let page = html(&sample_run());
+    assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"));
+    assert!(page.contains("class=\"FAIL\"") && page.contains("+30.0 %"));
+    assert!(page.contains("<polyline") && page.contains("180.000"));
+    assert!(page.contains("c&quot;d,e") && page.contains("&lt;no&gt;") && !page.contains("<no>"));
+    for (open, close) in
+        [("<table", "</table>"), ("<section", "</section>"), ("<svg", "</svg>"), ("<ul", "</ul>")]
+    {
+        assert_eq!(page.matches(open).count(), page.matches(close).count(), "{open}");
+    }
+    assert!(!page.contains("<script") && !page.contains("http"));
+}
+
+#[test]
 fn csv_has_a_line_per_sample_and_point_and_quotes() {
     let text = csv(&sample_run());
     let lines: Vec<&str> = text.lines().collect();

@@ -6,7 +6,7 @@ use plimsoll_bench_stats::gate::Verdict;
 use std::fmt::Write;
 
 /// A number with as many digits as help, and its unit.
-fn number(value: f64, unit: Unit) -> String {
+pub(super) fn number(value: f64, unit: Unit) -> String {
     let digits = match value.abs() {
         v if v >= 1_000.0 => 0,
         v if v >= 100.0 => 1,
@@ -21,7 +21,7 @@ fn percent(ratio: f64) -> String {
 }
 
 /// The change with its interval: `+3.1 % (+1.0 to +5.2)`.
-fn change(m: &MetricVerdict) -> String {
+pub(super) fn change(m: &MetricVerdict) -> String {
     let Some(ratio) = m.report.ratio else { return "no pairs".into() };
     match (m.report.interval.low, m.report.interval.high) {
         (Some(low), Some(high)) => format!("{} ({} to {})", percent(ratio), percent(low), percent(high)),
@@ -30,7 +30,7 @@ fn change(m: &MetricVerdict) -> String {
 }
 
 /// The word a reader acts on; a FAIL that is short of proof among so many questions is marked.
-fn word(m: &MetricVerdict, sentinel: bool) -> &'static str {
+pub(super) fn word(m: &MetricVerdict, sentinel: bool) -> &'static str {
     match m.report.verdict {
         Verdict::Fail if !m.discovery && !sentinel => "FAIL?",
         verdict => verdict.word(),
