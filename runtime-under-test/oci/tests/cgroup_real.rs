@@ -1,99 +1,18 @@
-//! Cgroups of this machine, in whatever layout it has, and a view of cgroup v2 alone in a mount namespace of its own.
-//!
-//! Everything is below names that only this test uses, and is gone afterwards.
+//! Cgroups of this machine, in whatever layout it has.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::exit)] // helpers of tests, not the program
 
-use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+mod cgroup_common;
 
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use cgroup_common::{Guard, Shell, create, devices, name, read, skip, usable};
 use plimsoll_oci::cgroup::{Cgroup, Error, MountStep, mount_plan};
 use serde_json::{Value, json};
 
 const SAVED: &str = "PLIMSOLL_TEST_CGROUP_SAVED";
-const VIEW: &str = "PLIMSOLL_TEST_CGROUP_VIEW";
-
-/// A path that nobody else uses.
-fn name() -> String {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    format!("/plimsoll-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
-/// Kills and removes at the end of a test, also of one that fails.
-struct Guard(Cgroup);
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        let _ = self.0.thaw();
-        let _ = self.0.kill_all();
-        let _ = self.0.delete();
-    }
-}
-
-fn create(path: &str) -> Guard {
-    Guard(Cgroup::open_or_create(Some(path), "c", &Value::Null).unwrap())
-}
-
-/// Whether cgroups can be made here at all.
-fn usable() -> bool {
-    let made = Cgroup::open_or_create(Some(&name()), "c", &Value::Null).map(Guard);
-    let ok = made.is_ok_and(|g| g.0.exists());
-    if !ok {
-        skip("cgroups cannot be made here (needs root and a writable cgroup mount)");
-    }
-    ok
-}
-
-fn skip(why: &str) {
-    assert!(std::env::var_os("PLIMSOLL_CI").is_none_or(|v| v != "1"), "{why}");
-    println!("SKIP: {why}");
-}
-
-/// A shell that does what it is told, line by line.
-struct Shell(Child, ChildStdin, BufReader<ChildStdout>);
-
-impl Shell {
-    fn start() -> Self {
-        let mut child = Command::new("/bin/sh")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        Self(child, input, BufReader::new(output))
-    }
-
-    fn pid(&self) -> i32 {
-        self.0.id().cast_signed()
-    }
-
-    /// The first line that the command prints.
-    fn ask(&mut self, command: &str) -> String {
-        writeln!(self.1, "{command}").unwrap();
-        let mut line = String::new();
-        self.2.read_line(&mut line).unwrap();
-        line.trim().to_owned()
-    }
-
-    fn opens(&mut self, redirection: &str) -> bool {
-        self.ask(&format!("if (exec 3{redirection}) 2>/dev/null; then echo yes; else echo no; fi")) == "yes"
-    }
-}
-
-impl Drop for Shell {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn read(path: &Path, file: &str) -> String {
-    fs::read_to_string(path.join(file)).unwrap().trim().to_owned()
-}
 
 #[test]
 fn from_plan_to_delete() {
@@ -212,7 +131,7 @@ fn paths_never_leave_the_mount() {
         Cgroup::plan(None, "c", &json!({"pids": {"limit": "x"}})).is_err(),
         "resources are checked first"
     );
-    assert!(Cgroup::load(&json!({"nodes": [{"path": "/../x"}], "inUserns": false})).is_err());
+    assert!(Cgroup::load(&json!({"nodes": [{"path": "/../x"}], "unprivileged": false})).is_err());
 }
 
 #[test]
@@ -276,31 +195,6 @@ fn devices_are_closed_and_opened() {
     if usable() {
         devices(&create(&name()).0);
     }
-}
-
-/// `/dev/null` is a default device; `/dev/kmsg` is not.
-fn devices(cgroup: &Cgroup) {
-    let mut shell = Shell::start();
-    if !shell.opens("</dev/kmsg") {
-        return skip("/dev/kmsg cannot be opened here even without a device list");
-    }
-    cgroup.apply(&json!({})).unwrap();
-    cgroup.add_process(shell.pid()).unwrap();
-    assert!(shell.opens("<>/dev/null") && !shell.opens("</dev/kmsg"));
-    let kmsg = |access: &str| {
-        json!({"devices": [{"allow": false, "access": "rwm"},
-            {"allow": true, "type": "c", "major": 1, "minor": 11, "access": access}]})
-    };
-    cgroup.update(&kmsg("r")).unwrap();
-    assert!(shell.opens("</dev/kmsg") && !shell.opens("<>/dev/kmsg") && shell.opens("<>/dev/null"));
-    cgroup.update(&json!({"pids": {}})).unwrap();
-    assert!(shell.opens("</dev/kmsg"), "an update without a list leaves devices alone");
-    cgroup.update(&kmsg("rw")).unwrap();
-    assert!(shell.opens("<>/dev/kmsg"));
-    cgroup.update(&json!({"devices": []})).unwrap();
-    assert!(!shell.opens("</dev/kmsg") && shell.opens("<>/dev/null"));
-    cgroup.update(&json!({"devices": [{"allow": true}]})).unwrap();
-    assert!(shell.opens("</dev/kmsg"));
 }
 
 /// Run as a process of its own: puts itself into the cgroup of its environment and says where it is.
@@ -370,83 +264,4 @@ fn mount_plans() {
         .collect();
     assert!(!sources.is_empty() && sources.iter().all(|s| s.is_dir()));
     assert!(mount_plan(None, 0, true).is_err());
-}
-
-/// Run in a mount namespace that shows cgroup v2 alone.
-#[test]
-fn helper_in_a_v2_view() {
-    if std::env::var_os(VIEW).is_none() {
-        return;
-    }
-    let guard = create(&format!("{}/in/ner", name()));
-    let cgroup = &guard.0;
-    assert!(cgroup.is_v2() && cgroup.fd_for_clone_into().is_some());
-    let dir = cgroup.paths()[""].clone();
-    devices(cgroup);
-    let mut shell = Shell::start();
-    cgroup.add_process(shell.pid()).unwrap();
-    cgroup.freeze().unwrap();
-    assert!(cgroup.is_frozen().unwrap());
-    cgroup.thaw().unwrap();
-    assert_eq!(shell.ask("echo awake"), "awake");
-    cgroup.kill_all().unwrap();
-    shell.0.wait().unwrap();
-    cgroup.chown(12345).unwrap();
-    let given = fs::read_to_string("/sys/kernel/cgroup/delegate").unwrap();
-    assert_eq!(fs::metadata(&dir).unwrap().uid(), 12345);
-    for entry in fs::read_dir(&dir).unwrap().map(Result::unwrap) {
-        let file = entry.file_name().to_string_lossy().into_owned();
-        let expected = if given.lines().any(|l| l == file) { 12345 } else { 0 };
-        assert_eq!(entry.metadata().unwrap().uid(), expected, "{file}");
-    }
-    let on = read(&dir, "cgroup.controllers");
-    let has = |controller: &str| on.split_whitespace().any(|c| c == controller);
-    cgroup.apply(&json!({"unified": {"cgroup.max.depth": "3"}})).unwrap();
-    assert_eq!(read(&dir, "cgroup.max.depth"), "3");
-    if has("hugetlb") && dir.join("hugetlb.2MB.max").exists() {
-        let huge = json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 4 << 20}], "unified": {"hugetlb.2MB.max": "2097152"}});
-        cgroup.apply(&huge).unwrap();
-        assert_eq!(read(&dir, "hugetlb.2MB.rsvd.max"), "4194304");
-        assert_eq!(read(&dir, "hugetlb.2MB.max"), "2097152", "unified overrides what was converted");
-        assert!(cgroup.apply(&json!({"hugepageLimits": [{"pageSize": "3MB", "limit": 1}]})).is_err());
-    }
-    for (controller, resources) in [
-        ("memory", json!({"memory": {"limit": 1 << 20}})),
-        ("pids", json!({"pids": {"limit": 5}})),
-        ("", json!({"network": {"classID": 5}})),
-        ("", json!({"memory": {"swappiness": 5}})),
-        ("", json!({"unified": {"foo.bar": "5"}})),
-    ] {
-        if !has(controller) {
-            let error = cgroup.apply(&resources).unwrap_err().to_string();
-            assert!(error.contains("linux.resources."), "{error}");
-        }
-    }
-    cgroup.delete().unwrap();
-    assert!(!dir.exists() && !dir.parent().unwrap().exists());
-    drop(guard);
-    std::process::exit(77);
-}
-
-#[test]
-fn a_view_of_v2_alone() {
-    if !usable() {
-        return;
-    }
-    let script =
-        "umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup || exit 76; exec \"$@\"";
-    let run = Command::new("unshare")
-        .args(["--mount", "sh", "-c", script, "sh"])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "helper_in_a_v2_view", "--test-threads=1", "--nocapture"])
-        .env(VIEW, "1")
-        .output();
-    match run {
-        Ok(output) if output.status.code() == Some(77) => {}
-        Ok(output) if output.status.code() != Some(76) => {
-            let text = [output.stdout, output.stderr].concat();
-            panic!("{:?}: {}", output.status, String::from_utf8_lossy(&text));
-        }
-        _ => skip("a mount namespace with cgroup v2 alone cannot be made here"),
-    }
 }

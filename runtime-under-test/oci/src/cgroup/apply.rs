@@ -117,8 +117,8 @@ impl Cgroup {
 
     /// The device allow-list: v1's files where that controller is mounted, else a program on the unified cgroup.
     fn write_devices(&self, rules: Option<&[DeviceRule]>) -> Result<(), Error> {
-        // In a user namespace the kernel takes neither; nodes cannot be made there to begin with.
-        if self.in_userns {
+        // Without privilege the kernel takes neither; device nodes cannot be made then to begin with.
+        if self.unprivileged {
             return Ok(());
         }
         let normal = devices::normalise(rules.unwrap_or_default());

@@ -82,7 +82,8 @@ pub enum Error {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cgroup {
     nodes: Vec<Node>,
-    in_userns: bool,
+    /// No root, or in a user namespace: some hierarchies and all device rules may be out of reach.
+    unprivileged: bool,
 }
 
 impl Cgroup {
@@ -103,15 +104,15 @@ impl Cgroup {
         let wanted = given.unwrap_or(&default);
         let bad = |why: String| invalid("linux.cgroupsPath", format!("{wanted:?} {why}"));
         let cleaned = layout::clean(wanted).map_err(bad)?;
-        let in_userns = in_userns();
-        let confined = !wanted.starts_with('/') && (in_userns || sys::euid() != 0);
+        let unprivileged = in_userns() || sys::euid() != 0;
+        let confined = unprivileged && !wanted.starts_with('/');
         let place = |h: Hierarchy| {
             let path = if confined { format!("{}{cleaned}", base(&h)) } else { cleaned.clone() };
             Node::plan(&h, path)
         };
         let nodes: Vec<Node> = layout::detect()?.into_iter().map(place).collect();
         nodes.iter().try_for_each(Node::check_fit)?;
-        Ok(Self { nodes, in_userns })
+        Ok(Self { nodes, unprivileged })
     }
 
     /// Makes the planned directories.
@@ -127,12 +128,11 @@ impl Cgroup {
             self.nodes.clear();
             return Err(unfit);
         }
-        let lenient = self.in_userns || sys::euid() != 0;
         let mut kept = Vec::new();
         for node in &self.nodes {
             match node.create() {
                 Ok(()) => kept.push(node.clone()),
-                Err(Error::Io { source, .. }) if lenient && is_denied(&source) => {}
+                Err(Error::Io { source, .. }) if self.unprivileged && is_denied(&source) => {}
                 Err(e) => {
                     // The first error is the one to tell; a failing removal would hide it.
                     let _ = self.delete();
@@ -156,7 +156,7 @@ impl Cgroup {
 
     /// What [`Cgroup::load`] needs, as JSON for the state file.
     pub fn save(&self) -> Value {
-        json!({ "inUserns": self.in_userns, "nodes": self.nodes.iter().map(Node::save).collect::<Vec<_>>() })
+        json!({ "unprivileged": self.unprivileged, "nodes": self.nodes.iter().map(Node::save).collect::<Vec<_>>() })
     }
 
     /// The inverse of [`Cgroup::save`].
@@ -166,7 +166,7 @@ impl Cgroup {
     pub fn load(saved: &Value) -> Result<Self, Error> {
         let read = || {
             let nodes = saved.get("nodes")?.as_array()?.iter().map(Node::load).collect::<Option<_>>()?;
-            Some(Self { nodes, in_userns: saved.get("inUserns")?.as_bool()? })
+            Some(Self { nodes, unprivileged: saved.get("unprivileged")?.as_bool()? })
         };
         read().ok_or_else(|| invalid("cgroup", "the saved state is not of the form that this runtime writes"))
     }

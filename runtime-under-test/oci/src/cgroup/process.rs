@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::layout::write_file;
-use super::node::children;
+use super::node::{Node, children};
 use super::{Cgroup, Error, sys};
 
 /// Bound on freezing, thawing and killing.
@@ -43,18 +43,25 @@ impl Cgroup {
     /// # Errors
     /// [`Error::Io`]; a hierarchy that refuses leaves the process in those before it.
     pub fn add_process(&self, pid: libc::pid_t) -> Result<(), Error> {
+        self.nodes.iter().try_for_each(|node| join(&node.dir(), pid))
+    }
+
+    /// Moves a further process into a running container whose first process is `init`.
+    ///
+    /// In the unified hierarchy a container that has made cgroups of its own, and given them controllers, has no
+    /// processes in its topmost one any more; the further process then goes where `init` is.
+    ///
+    /// # Errors
+    /// As [`Cgroup::add_process`].
+    pub fn add_process_beside(&self, pid: libc::pid_t, init: libc::pid_t) -> Result<(), Error> {
         for node in &self.nodes {
-            let file = node.dir().join("cgroup.procs");
-            let mut tries = 1;
-            loop {
-                match write_file(&file, &pid.to_string()) {
-                    Ok(()) => break,
-                    Err(e) if e.raw_os_error() == Some(libc::EINVAL) && tries < TRIES => {
-                        tries += 1;
-                        std::thread::sleep(Duration::from_millis(20));
-                    }
-                    Err(e) => return Err(failed(format!("write process {pid} to"), &file)(e)),
+            match join(&node.dir(), pid) {
+                Err(Error::Io { source, .. })
+                    if node.unified && source.raw_os_error() == Some(libc::EBUSY) =>
+                {
+                    join(&beside(node, init)?, pid)?;
                 }
+                other => other?,
             }
         }
         Ok(())
@@ -67,7 +74,7 @@ impl Cgroup {
     /// # Errors
     /// [`Error::Io`] when a file cannot be opened.
     pub fn joiner(&self, cloned_into: bool) -> Result<Joiner, Error> {
-        let open = |node: &super::node::Node| {
+        let open = |node: &Node| {
             let path = node.dir().join(if node.unified { "cgroup.procs" } else { "tasks" });
             File::options().write(true).open(&path).map(OwnedFd::from).map_err(failed("open", &path))
         };
@@ -106,7 +113,7 @@ impl Cgroup {
     fn process_dirs(&self) -> Vec<PathBuf> {
         let v1 = self.nodes.iter().filter(|n| !n.unified);
         let chosen = v1.clone().find(|n| n.has("devices")).or_else(|| v1.clone().next());
-        chosen.into_iter().chain(self.unified()).map(super::node::Node::dir).collect()
+        chosen.into_iter().chain(self.unified()).map(Node::dir).collect()
     }
 
     /// Sends `signal` to every process in the cgroups and below.
@@ -230,6 +237,39 @@ impl Cgroup {
             Err(e) => Err(failed("read", &file)(e)),
         }
     }
+}
+
+/// Writes a process to a cgroup. One that the kernel is still starting is refused for a moment.
+fn join(dir: &Path, pid: libc::pid_t) -> Result<(), Error> {
+    let file = dir.join("cgroup.procs");
+    let mut tries = 1;
+    loop {
+        match write_file(&file, &pid.to_string()) {
+            Err(e) if e.raw_os_error() == Some(libc::EINVAL) && tries < TRIES => {
+                tries += 1;
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            other => return other.map_err(failed(format!("write process {pid} to"), &file)),
+        }
+    }
+}
+
+/// The unified cgroup of a container's first process, which must be below the container's own.
+fn beside(node: &Node, init: libc::pid_t) -> Result<PathBuf, Error> {
+    let file = PathBuf::from(format!("/proc/{init}/cgroup"));
+    let text = fs::read_to_string(&file).map_err(failed("read", &file))?;
+    let path = text.lines().find_map(|l| l.strip_prefix("0::")).unwrap_or_default();
+    // The path is that of the hierarchy, the node's that below the mount point: what they share is the end.
+    let Some((_, below)) = path.split_once(&format!("{}/", node.path)) else {
+        let why = format!("the container's first process is in {path:?}, which is not below {:?}", node.path);
+        return Err(Error::Unsupported(why));
+    };
+    if below.split('/').any(|part| part == "..") {
+        return Err(Error::Unsupported(format!(
+            "the cgroup {path:?} of the container's first process is out of sight"
+        )));
+    }
+    Ok(node.dir().join(below))
 }
 
 /// Whether a process is a zombie or gone.

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long to wait for the agent to take the state. An agent that gave up in this time is an error; one that is
 /// only slow is not.
-const GRACE: Duration = Duration::from_millis(100);
+const GRACE: Duration = Duration::from_secs(1);
 
 /// The longest path that fits a socket address, with its end.
 const PATH_MAX: usize = 107;
@@ -87,25 +88,20 @@ fn send_all(socket: &OwnedFd, bytes: &[u8], fd: BorrowedFd<'_>) -> io::Result<()
 /// Waits shortly until the agent has read all of it. An agent that closes without reading must be noticed.
 fn taken(socket: &OwnedFd) -> io::Result<()> {
     let end = Instant::now() + GRACE;
+    let stream = UnixStream::from(socket.try_clone()?);
     let mut wait = Duration::ZERO;
     loop {
-        if sys::unread(socket.as_fd())? == 0 {
-            return Ok(());
-        }
+        // Nothing is unread when it was read, and also when the agent closed and it was thrown away. Closing with
+        // unread bytes leaves an error behind, and does so before they go: so the error is looked at after the count.
+        let unread = sys::unread(socket.as_fd())?;
         let gone = match sys::hung_up(socket.as_fd(), wait) {
-            Ok(gone) => gone,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => false,
-            Err(e) => return Err(e),
+            other => other?,
         };
-        if gone {
-            // It may have read and then closed: closing with unread bytes is what leaves an error behind.
-            let socket = std::os::unix::net::UnixStream::from(socket.try_clone()?);
-            return match socket.take_error()? {
-                None => Ok(()),
-                Some(error) => Err(error),
-            };
+        if let Some(error) = stream.take_error()? {
+            return Err(error);
         }
-        if Instant::now() >= end {
+        if unread == 0 || gone || Instant::now() >= end {
             return Ok(());
         }
         wait = Duration::from_millis(1);
