@@ -25,6 +25,9 @@ pub fn run_as(prefix: &[&str], args: Vec<OsString>) -> u8 {
     if let Some(result) = helpers::run(&args) {
         return report(result);
     }
+    if args.first().is_some_and(|a| a == "cri-proxy") {
+        return report(crate::cri::command::run(&args[1..]));
+    }
     report(main(prefix, args))
 }
 

@@ -14,7 +14,7 @@ pub const TROUBLE: u8 = 125;
 pub enum Trouble {
     /// The command line is wrong.
     #[error(
-        "{0}\nusage: plimsoll-faults [--fault ID] [--target PATH] [--target-arg ARG]... [--] RUNTIME-ARGS...\n       plimsoll-faults --list [--json] | --explain ID\n       (or set PLIMSOLL_FAULT and PLIMSOLL_FAULT_TARGET)"
+        "{0}\nusage: plimsoll-faults [--fault ID] [--target PATH] [--target-arg ARG]... [--] RUNTIME-ARGS...\n       plimsoll-faults --list [--json] | --explain ID\n       plimsoll-faults cri-proxy --listen SOCKET --upstream SOCKET [--fault ID]...\n       (or set PLIMSOLL_FAULT and PLIMSOLL_FAULT_TARGET)"
     )]
     Usage(String),
     /// The fault is not known.

@@ -7,9 +7,12 @@ use serde_json::Value;
 
 use crate::catalogue::{self, Fault};
 use crate::context::Context;
+use crate::cri::interface::{Kind, interface};
+use crate::cri::script;
 use crate::engine::edit_arguments;
 use crate::invocation::Invocation;
 use crate::json::edit::{Edit, Vars};
+use crate::json::path::Path;
 use crate::step::{Action, ArgEdit, Cond, Step};
 use crate::target::Target;
 
@@ -87,8 +90,59 @@ fn step_works(step: &Step, config: &Value, documents: &HashMap<String, Vec<Value
         Action::Hook(kinds, _) => {
             config["hooks"].as_object().is_some_and(|hooks| hooks.keys().any(|kind| kinds.has(kind)))
         }
+        Action::Proxy(step) => proxy_step_works(step),
         _ => true,
     }
+}
+
+/// A message with every field set, to some depth.
+fn full_message(name: &str, depth: usize) -> Value {
+    let mut message = serde_json::Map::new();
+    for field in interface().messages.get(name).into_iter().flatten() {
+        let one = match &field.kind {
+            Kind::Text => Value::from("a/b@sha256"),
+            Kind::Octets => Value::from("hex:00"),
+            Kind::Integer => Value::from(7),
+            Kind::Boolean => Value::from(true),
+            Kind::Double => Value::from(1.5),
+            Kind::TextMap => serde_json::json!({"a": "b"}),
+            Kind::Message(_) if depth == 0 => continue,
+            Kind::Message(inner) => full_message(inner, depth - 1),
+        };
+        let other = if one.is_string() { Value::from("c") } else { one.clone() };
+        message.insert(field.name.clone(), if field.repeated { Value::from(vec![one, other]) } else { one });
+    }
+    Value::Object(message)
+}
+
+/// Whether an edit finds its place in a full message, or would if values were as its filters want.
+fn reaches(edit: &Edit, text: &str, message: &str) -> bool {
+    let full = full_message(message, 8);
+    if changes(&full, edit) {
+        return true;
+    }
+    let path = text.split_whitespace().nth(1).unwrap_or("/");
+    let bare: String =
+        path.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest)).collect();
+    let parent =
+        bare.rsplit_once('/').map_or("/", |(parent, _)| if parent.is_empty() { "/" } else { parent });
+    Path::parse(parent).is_ok_and(|p| p.count(&full) > 0)
+}
+
+fn proxy_step_works(step: &script::Step) -> bool {
+    step.rpcs.iter().all(|rpc| {
+        let facts = &interface().rpcs[rpc];
+        match &step.op {
+            script::Op::Request(edit, text) => reaches(edit, text, &facts.request),
+            script::Op::Response(edit, text) => reaches(edit, text, &facts.response),
+            script::Op::Filter(path) | script::Op::Keep(path) => {
+                let mut bare = path.clone();
+                bare.steps.iter_mut().for_each(|s| s.filters.clear());
+                bare.count(&full_message(&facts.response, 8)) > 0
+            }
+            _ => true,
+        }
+    })
 }
 
 #[test]

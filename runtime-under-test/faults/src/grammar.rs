@@ -35,6 +35,11 @@ pub fn parse(text: &str) -> Result<Vec<Step>, String> {
 }
 
 fn step(text: &str) -> Result<Step, String> {
+    // The proxy has conditions of its own.
+    if text.starts_with("proxy ") || (text.starts_with("when ") && text.contains(" => proxy ")) {
+        let step = crate::cri::script::parse(text)?;
+        return Ok(Step { when: Vec::new(), action: Action::Proxy(Box::new(step)) });
+    }
     let (when, action) = match text.strip_prefix("when ").and_then(|t| t.split_once(" => ")) {
         Some((conds, action)) => {
             (conds.split(" and ").map(|c| cond(c.trim())).collect::<Result<_, _>>()?, action.trim())
@@ -118,7 +123,6 @@ fn action_of(text: &str) -> Result<Action, String> {
         "resources" => return Ok(Action::Resources(Edit::parse(rest)?)),
         "retry" => return Ok(Action::Retry(Edit::parse(rest)?)),
         "recreate" => return Ok(Action::Recreate),
-        "proxy" => return Ok(Action::Proxy(nonempty(rest, "a description")?)),
         "hook" => {
             let (kinds, op) = first(rest);
             return Ok(Action::Hook(names(kinds, HOOK_KINDS)?, hook_op(op)?));

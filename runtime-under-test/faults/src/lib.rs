@@ -12,6 +12,7 @@ mod carrier_home;
 pub mod catalogue;
 mod cli;
 mod context;
+pub mod cri;
 mod effects;
 mod engine;
 mod error;

@@ -269,6 +269,6 @@ pub enum Action {
     Bench(Bench),
     /// `inside:NAME`: a fault point of the reference runtime built with its feature `faults`.
     Inside(String),
-    /// `proxy TEXT`: a fault of the CRI proxy.
-    Proxy(String),
+    /// `proxy RPCS OPERATION`: a fault of the CRI proxy, see [`crate::cri::script`].
+    Proxy(Box<crate::cri::script::Step>),
 }
