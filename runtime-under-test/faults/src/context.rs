@@ -161,6 +161,11 @@ impl<'a> Context<'a> {
             Cond::Marked(name) => self.memory().has(name),
             Cond::Unclean => self.config_text().is_some_and(|t| strict::parse(t).is_none()),
             Cond::CgroupExists => self.cgroup_exists(),
+            Cond::Order(earlier, later) => {
+                let names = self.config_text().map(strict::member_names).unwrap_or_default();
+                let place = |name: &String| names.iter().position(|n| n == name);
+                place(earlier).zip(place(later)).is_some_and(|(a, b)| a < b)
+            }
             Cond::Arg(n) => self.inv.argument(*n).is_some(),
         }
     }

@@ -20,7 +20,7 @@ use crate::invocation::Invocation;
 use crate::json::strict;
 use crate::memory::fnv;
 use crate::recreate;
-use crate::step::{Action, ArgEdit, Noise, Step};
+use crate::step::{Action, ArgEdit, Ending, Noise, Step};
 use crate::supervise::{self, Job};
 use crate::sys;
 use crate::target::{Reinvoke, Target};
@@ -127,8 +127,7 @@ impl Call<'_> {
             }
         }
         if self.steps.iter().any(|s| matches!(s.action, Action::Skip(_))) {
-            let code = self.after(verb, 0, self.ctx.bundle().map(Path::to_owned), Duration::ZERO);
-            return Some(code);
+            return Some(self.after(verb, 0, false, Duration::ZERO));
         }
         None
     }
@@ -169,8 +168,7 @@ impl Call<'_> {
             return Err(trouble);
         }
         // What delete destroys must be known before.
-        let bundle = self.ctx.bundle().map(Path::to_owned);
-        let _ = (self.ctx.state(), self.ctx.config());
+        let _ = (self.ctx.bundle(), self.ctx.state(), self.ctx.config());
         let started = Instant::now();
         let job = Job {
             target: self.target,
@@ -180,11 +178,12 @@ impl Call<'_> {
             stdin,
         };
         let mut code = supervise::run(&job, &overrides)?;
-        if code != 0 && self.steps.iter().any(|s| matches!(s.action, Action::Retry(_))) {
+        let retried = code != 0 && self.steps.iter().any(|s| matches!(s.action, Action::Retry(_)));
+        if retried {
             code = self.retry(&inv, verb, code)?;
         }
         drop(fds);
-        Ok(self.after(verb, code, bundle, started.elapsed()))
+        Ok(self.after(verb, code, retried, started.elapsed()))
     }
 
     /// Another attempt, with the configuration edited until the runtime takes it.
@@ -339,17 +338,18 @@ impl Call<'_> {
     }
 
     /// Everything that follows the runtime's end; gives the exit status to report.
-    fn after(&self, verb: &str, code: u8, bundle: Option<PathBuf>, took: Duration) -> u8 {
+    fn after(&self, verb: &str, code: u8, retried: bool, took: Duration) -> u8 {
         let mut reported = code;
+        let ending = Ending { code, retried, hook_failed: self.ctx.memory().has("hook-failed") };
         for step in &self.steps {
             match &step.action {
-                Action::After(_, words, on) if on.applies(code) => self.side_call(words),
+                Action::After(_, words, on) if on.applies(ending) => self.side_call(words),
                 Action::Linger(_, ms) => std::thread::sleep(Duration::from_millis(*ms)),
-                Action::Leak(_, kind, on) if on.applies(code) => {
+                Action::Leak(_, kind, on) if on.applies(ending) => {
                     effects::leak(*kind, &self.ctx, self.reinvoke);
                 }
-                Action::Host(_, op, on) if on.applies(code) => effects::file_op(op, "", &self.ctx),
-                Action::Exit(_, new, on) if on.applies(code) => reported = *new,
+                Action::Host(_, op, on) if on.applies(ending) => effects::file_op(op, "", &self.ctx),
+                Action::Exit(_, new, on) if on.applies(ending) => reported = *new,
                 Action::Bench(injection) => bench::after(injection, took),
                 Action::Mark(verbs, name) if verbs.has(verb) && code == 0 => self.ctx.memory().set(name),
                 Action::Unmark(verbs, name) if verbs.has(verb) && code == 0 => self.ctx.memory().unset(name),
@@ -367,7 +367,6 @@ impl Call<'_> {
         if verb == "delete" && code == 0 {
             self.ctx.memory().forget();
         }
-        drop(bundle);
         reported
     }
 

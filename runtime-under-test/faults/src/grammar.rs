@@ -84,6 +84,10 @@ fn cond(text: &str) -> Result<Cond, String> {
         "marked" => Cond::Marked(nonempty(rest, "a mark")?),
         "unclean" => Cond::Unclean,
         "cgroup-exists" => Cond::CgroupExists,
+        "order" => {
+            let (earlier, later) = first(rest);
+            Cond::Order(nonempty(earlier, "a member")?, nonempty(later, "another member")?)
+        }
         "arg" => Cond::Arg(number(rest)?),
         other => return Err(format!("there is no condition {other:?}")),
     })
@@ -102,6 +106,10 @@ fn on(text: &str) -> (&str, On) {
         (rest.trim_end(), On::Ok)
     } else if let Some(rest) = text.strip_suffix("if failed") {
         (rest.trim_end(), On::Failed)
+    } else if let Some(rest) = text.strip_suffix("if retried") {
+        (rest.trim_end(), On::Retried)
+    } else if let Some(rest) = text.strip_suffix("if hook-failed") {
+        (rest.trim_end(), On::HookFailed)
     } else {
         (text, On::Any)
     }

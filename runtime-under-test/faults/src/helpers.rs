@@ -232,7 +232,7 @@ fn watch(call: &HookCall, state: Option<&[u8]>) -> Result<u8, Trouble> {
     if code == 0 {
         return Ok(0);
     }
-    if call.has(&HookOp::SkipAfterFailure) {
+    if call.has(&HookOp::SkipAfterFailure) || call.has(&HookOp::IgnoreExit) {
         let _ = call.marks.parent().map(fs::create_dir_all);
         let _ = fs::write(&call.marks, "");
     }

@@ -62,6 +62,8 @@ pub enum Cond {
     Unclean,
     /// `cgroup-exists`: the configured cgroup is there before create.
     CgroupExists,
+    /// `order A B`: member A comes before member B in the text of the configuration.
+    Order(String, String),
     /// `arg N`: there is a positional argument after the id at place N (from 1).
     Arg(usize),
 }
@@ -75,15 +77,32 @@ pub enum On {
     Ok,
     /// Only when the runtime failed.
     Failed,
+    /// Only when the runtime was called again after a failure.
+    Retried,
+    /// Only when an interposed hook failed.
+    HookFailed,
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ending {
+    /// The runtime's exit status.
+    pub code: u8,
+    /// Whether it was called again after a failure.
+    pub retried: bool,
+    /// Whether an interposed hook failed.
+    pub hook_failed: bool,
 }
 
 impl On {
-    /// Whether it applies to a call that ended with `code`.
-    pub fn applies(self, code: u8) -> bool {
+    /// Whether it applies to a call that ended so.
+    pub fn applies(self, ending: Ending) -> bool {
         match self {
             On::Any => true,
-            On::Ok => code == 0,
-            On::Failed => code != 0,
+            On::Ok => ending.code == 0,
+            On::Failed => ending.code != 0,
+            On::Retried => ending.retried,
+            On::HookFailed => ending.hook_failed,
         }
     }
 }

@@ -138,6 +138,29 @@ fn a_failing_hook_is_ignored() {
 }
 
 #[test]
+fn a_failing_hook_is_told_after_the_container_was_made() {
+    let case = case!("hooks.failure-leaves-container", LONG);
+    with_hooks(&case, &["createRuntime"], "exit 0");
+    assert!(case.create());
+    assert!(case.wrapped("delete", &["--force"], &[]).status.success());
+    with_hooks(&case, &["createRuntime"], "exit 1");
+    assert!(!case.create());
+    assert_eq!(case.real_state().unwrap()["status"], "created");
+    assert!(case.wrapped("delete", &["--force"], &[]).status.success());
+    assert!(!case.dir.path().join("marks").exists());
+}
+
+#[test]
+fn a_failed_create_leaves_a_container() {
+    let case = case!("create.failure-leaves-container", LONG);
+    let mut config = case.config(LONG);
+    config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOPE", "soft": 1, "hard": 1}]);
+    case.write_config(&config);
+    assert!(!case.create());
+    assert_eq!(case.real_state().unwrap()["status"], "created");
+}
+
+#[test]
 fn a_hook_inside_the_container_gets_altered_input() {
     let case = case!("hooks.start-container-state-id-wrong", LONG);
     with_hooks(&case, &["startContainer"], "cat >/out/state");

@@ -82,6 +82,27 @@ pub fn parse_leniently(bytes: &[u8]) -> Option<Value> {
     serde_json::from_str(text.trim_start_matches('\u{feff}')).ok()
 }
 
+/// The names of the outermost object's members, in the order of the text.
+pub fn member_names(bytes: &[u8]) -> Vec<String> {
+    struct Names;
+    impl<'de> Visitor<'de> for Names {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vec<String>, A::Error> {
+            let mut names = Vec::new();
+            while let Some((name, _)) = map.next_entry::<String, serde::de::IgnoredAny>()? {
+                names.push(name);
+            }
+            Ok(names)
+        }
+    }
+    serde_json::Deserializer::from_slice(bytes).deserialize_map(Names).unwrap_or_default()
+}
+
 fn decode(bytes: &[u8]) -> String {
     let utf16 = |little: bool| {
         let units: Vec<u16> = bytes
@@ -116,6 +137,12 @@ mod tests {
         assert_eq!(parse_leniently(&utf16), Some(serde_json::json!({"a": 1})));
         assert!(parse(b"{\"a\":\"\xff\"}").is_none());
         assert!(parse_leniently(b"{\"a\":\"\xff\"}").is_some());
+    }
+
+    #[test]
+    fn the_order_of_members_is_seen() {
+        assert_eq!(member_names(br#"{"b":{"x":1},"a":[2]}"#), ["b", "a"]);
+        assert!(member_names(b"[1]").is_empty());
     }
 
     #[test]
