@@ -75,7 +75,7 @@ fn unprivileged(document: &mut Value) {
                 *mount = json!({ "destination": "/sys", "type": "none", "source": "/sys",
                     "options": ["rbind", "nosuid", "noexec", "nodev", "ro"] });
             }
-            if let Some(options) = mount["options"].as_array_mut() {
+            if let Some(options) = mount.get_mut("options").and_then(Value::as_array_mut) {
                 options.retain(|o| o != "gid=5");
             }
         }

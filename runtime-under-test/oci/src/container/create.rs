@@ -121,6 +121,8 @@ fn prepare<'a>(request: &Request, spec: &'a Spec, bundle: &Path) -> Result<Init<
         Some(process) => {
             let mut setup = Setup::new(process, &spec.linux, !spec.version_at_least(1, 1))?;
             setup.keep_fds = request.inherited.total;
+            setup.setgroups_denied =
+                spec.new_namespace(NamespaceKind::User) && !rustix::process::geteuid().is_root();
             if request.inherited.listen > 0 {
                 setup.program.set_variable("LISTEN_FDS", &request.inherited.listen.to_string())?;
             }
@@ -136,7 +138,7 @@ fn prepare<'a>(request: &Request, spec: &'a Spec, bundle: &Path) -> Result<Init<
     rdt::check_host(spec.linux.intel_rdt.as_ref())?;
     let namespaces = Plan::new(spec)?;
     let mounts = rootfs::prepare(spec, bundle)?;
-    let root_tree = if spec.has_namespace(NamespaceKind::User) {
+    let root_tree = if spec.has_namespace(NamespaceKind::User) && rustix::process::geteuid().is_root() {
         let place = std::fs::File::open(&rootfs).with_context(|| format!("root.path {root:?}"))?;
         Some(rootfs::clone_root(place.as_fd()).context("copying the root mount")?)
     } else {

@@ -101,6 +101,8 @@ pub fn exec(request: &Request) -> Result<i32> {
     }
     let affinity = affinity(&spec, &process)?;
     let join = Join::new(&record, &spec)?;
+    setup.setgroups_denied = join.userns
+        && std::fs::read(format!("/proc/{}/setgroups", record.pid)).is_ok_and(|t| t.starts_with(b"deny"));
     if !request.detach {
         sys::set_subreaper().context("becoming a subreaper")?;
     }
@@ -254,39 +256,89 @@ struct Task<'a> {
 fn fork(task: &mut Task<'_>) -> Result<(i32, OwnedFd, Channel)> {
     let (ours, theirs) = tty::pair()?;
     let channel = Channel(ours);
-    if task.join.pid {
-        sys::setns(task.join.init.as_fd(), libc::CLONE_NEWPID).context("joining the pid namespace")?;
-    }
-    match sys::clone3(&CloneArgs { flags: 0, cgroup: task.entrance.born_in() }).context("fork")? {
+    let staged = task.join.pid && !lend_pid_namespace(&task.join)?;
+    let args = CloneArgs { flags: 0, cgroup: task.entrance.born_in() };
+    match sys::clone3(&args).context("fork")? {
         Forked::Child => {
             drop(channel);
             log::detach();
             let channel = Channel(theirs);
-            let e = match live(task, &channel) {
-                Ok(e) | Err(e) => e,
-            };
-            let _ = channel.tell(Kind::Error, &e.to_string());
-            sys::exit_now(255)
+            let failed = if staged { stage(task, &channel) } else { live(task, &channel, None) };
+            report(failed, &channel)
         }
         Forked::Parent { pid, pidfd } => {
             drop(theirs);
-            if task.join.pid {
-                let own = File::open("/proc/self/ns/pid").context("own namespace")?;
-                sys::setns(own.as_fd(), libc::CLONE_NEWPID).context("returning to the own pid namespace")?;
+            if !staged {
+                if task.join.pid {
+                    let own = File::open("/proc/self/ns/pid").context("own namespace")?;
+                    sys::setns(own.as_fd(), libc::CLONE_NEWPID)
+                        .context("returning to the own pid namespace")?;
+                }
+                return Ok((pid, pidfd, channel));
             }
-            Ok((pid, pidfd, channel))
+            let heard = channel.hear();
+            let _ = sys::wait_pid(pid);
+            match heard? {
+                Some((Kind::Ready, text, Some(pidfd))) => {
+                    let pid = text.parse().map_err(|_| Error::new("garbled process id"))?;
+                    Ok((pid, pidfd, channel))
+                }
+                Some((Kind::Error, text, _)) => Err(Error::new(text)),
+                _ => bail!("the process ended before it was ready"),
+            }
         }
     }
 }
 
-/// The process itself. Returns only an error.
-fn live(task: &mut Task<'_>, channel: &Channel) -> Result<Error> {
+/// Enters the PID namespace for the next child. False when that needs the rights of the container's user
+/// namespace.
+fn lend_pid_namespace(join: &Join) -> Result<bool> {
+    match sys::setns(join.init.as_fd(), libc::CLONE_NEWPID) {
+        Ok(()) => Ok(true),
+        Err(e) if e.raw_os_error() == Some(libc::EPERM) && join.userns => Ok(false),
+        Err(e) => Err(e).context("joining the pid namespace"),
+    }
+}
+
+fn report(failed: Result<Error>, channel: &Channel) -> ! {
+    let e = match failed {
+        Ok(e) | Err(e) => e,
+    };
+    let _ = channel.tell(Kind::Error, &e.to_string());
+    sys::exit_now(255)
+}
+
+/// Joins everything at once and forks the process from there, as a child of the runtime.
+fn stage(task: &mut Task<'_>, channel: &Channel) -> Result<Error> {
+    task.entrance.enter()?;
+    let proc = rootfs::verified_proc()?;
+    sys::setns(task.join.init.as_fd(), task.join.kinds | libc::CLONE_NEWPID)
+        .context("joining the container's namespaces")?;
+    let args = CloneArgs { flags: libc::CLONE_PARENT as u64, cgroup: None };
+    match sys::clone3(&args).context("fork")? {
+        Forked::Child => report(live(task, channel, Some(proc)), channel),
+        Forked::Parent { pid, pidfd } => {
+            let packet = [&[Kind::Ready.byte()], pid.to_string().as_bytes()].concat();
+            tty::send_fds(channel.0.as_fd(), &packet, &[pidfd.as_fd()])?;
+            sys::exit_now(0)
+        }
+    }
+}
+
+/// The process itself; `joined` (the host's procfs) says that it is in its namespaces already. Returns only
+/// an error.
+fn live(task: &mut Task<'_>, channel: &Channel, joined: Option<OwnedFd>) -> Result<Error> {
     sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64)?;
     let _ = sys::prctl(libc::PR_SET_DUMPABLE, 0);
     task.entrance.enter()?;
     channel.expect(Kind::Go)?;
-    let proc = rootfs::verified_proc()?;
-    sys::setns(task.join.init.as_fd(), task.join.kinds).context("joining the container's namespaces")?;
+    let proc = if let Some(proc) = joined {
+        proc
+    } else {
+        let proc = rootfs::verified_proc()?;
+        sys::setns(task.join.init.as_fd(), task.join.kinds).context("joining the container's namespaces")?;
+        proc
+    };
     if task.join.userns {
         become_root();
     }
@@ -295,15 +347,7 @@ fn live(task: &mut Task<'_>, channel: &Channel) -> Result<Error> {
         sys::sched_setaffinity(mask).context("process.execCPUAffinity.final")?;
     }
     if task.process.terminal {
-        let root =
-            rustix::fs::openat(CWD, "/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        let terminal = tty::open(root.as_fd(), task.process.size())?;
-        tty::own(&terminal.slave, task.process.user.uid)?;
-        match &task.console {
-            Some(socket) => tty::send_fds(socket.as_fd(), b"/dev/ptmx", &[terminal.master.as_fd()])?,
-            None => channel.pass(Kind::Console, terminal.master.as_fd())?,
-        }
-        tty::attach(terminal.slave.as_fd())?;
+        terminal(task, channel)?;
     }
     write_labels(proc.as_fd(), task.process)?;
     drop(proc);
@@ -327,6 +371,18 @@ fn live(task: &mut Task<'_>, channel: &Channel) -> Result<Error> {
     }
     sys::reset_signals();
     Ok(setup.program.exec(&file))
+}
+
+fn terminal(task: &Task<'_>, channel: &Channel) -> Result<()> {
+    let root =
+        rustix::fs::openat(CWD, "/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let terminal = tty::open(root.as_fd(), task.process.size())?;
+    tty::own(&terminal.slave, task.process.user.uid)?;
+    match &task.console {
+        Some(socket) => tty::send_fds(socket.as_fd(), b"/dev/ptmx", &[terminal.master.as_fd()])?,
+        None => channel.pass(Kind::Console, terminal.master.as_fd())?,
+    }
+    tty::attach(terminal.slave.as_fd())
 }
 
 /// The runtime's side, until the program runs. Returns the terminal of a foreground process.

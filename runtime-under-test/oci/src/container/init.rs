@@ -107,8 +107,6 @@ pub fn become_root() {
     // Without an id 0 in the mapping this fails and is not needed: the capabilities are there anyway.
     let _ = rustix::thread::set_thread_res_gid(gid, gid, gid);
     let _ = rustix::thread::set_thread_res_uid(uid, uid, uid);
-    // The change of user made the own files in procfs those of the host's root.
-    let _ = sys::prctl(libc::PR_SET_DUMPABLE, 1);
 }
 
 fn live(init: &mut Init<'_>, channel: &Channel) -> Result<()> {
@@ -121,6 +119,9 @@ fn live(init: &mut Init<'_>, channel: &Channel) -> Result<()> {
     let userns = spec.has_namespace(NamespaceKind::User);
     if init.namespaces.makes(NamespaceKind::User) {
         become_root();
+        // The change of user made the own files in procfs those of the host's root. Nobody else is in these
+        // new namespaces yet who could look in.
+        sys::prctl(libc::PR_SET_DUMPABLE, 1)?;
         sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64)?;
     }
     init.namespaces.enter()?;

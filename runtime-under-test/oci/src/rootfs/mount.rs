@@ -16,6 +16,8 @@ use rustix::mount::{
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+const MS_SLAVE: u64 = rustix::mount::MountPropagationFlags::DOWNSTREAM.bits() as u64;
+
 /// A mount entry with what was prepared for it outside the container.
 pub struct Prepared {
     options: MountOptions,
@@ -28,9 +30,11 @@ pub struct Prepared {
 }
 
 /// Parses the entries and takes what only the runtime can: sources that a user namespace could not reach,
-/// and id mappings, which need privilege over the file system.
+/// and id mappings, which need privilege over the file system. A runtime without privileges leaves the sources
+/// to the container's process, which is the same user.
 pub fn prepare(spec: &Spec, bundle: &Path) -> Result<Vec<Prepared>> {
-    let userns = spec.has_namespace(NamespaceKind::User);
+    let privileged = rustix::process::geteuid().is_root();
+    let userns = spec.has_namespace(NamespaceKind::User) && privileged;
     let mut list = Vec::with_capacity(spec.mounts.len());
     for mount in &spec.mounts {
         let options = MountOptions::parse(mount)?;
@@ -45,6 +49,11 @@ pub fn prepare(spec: &Spec, bundle: &Path) -> Result<Vec<Prepared>> {
         }
         if prepared.options.bind && !prepared.options.remount && (userns || prepared.userns.is_some()) {
             let tree = prepared.clone_source().with_context(what)?;
+            if !prepared.options.wants_shared() {
+                // Taken in the host's namespace it is a peer of the host's mount, which nothing asked for.
+                let attr = MountAttr { propagation: MS_SLAVE, ..MountAttr::default() };
+                sys::mount_setattr(tree.as_fd(), true, &attr).with_context(what)?;
+            }
             if let (Some(ns), Some(recursive)) = (&prepared.userns, prepared.options.idmap) {
                 idmap::apply(tree.as_fd(), ns.as_fd(), recursive).with_context(what)?;
             }
@@ -91,7 +100,6 @@ pub fn enter(
     isolate: bool,
     propagation: Option<(u64, bool)>,
 ) -> Result<OwnedFd> {
-    const MS_SLAVE: u64 = rustix::mount::MountPropagationFlags::DOWNSTREAM.bits() as u64;
     const MS_PRIVATE: u64 = rustix::mount::MountPropagationFlags::PRIVATE.bits() as u64;
     if isolate {
         let all =
@@ -107,10 +115,10 @@ pub fn enter(
         None => clone_root(place.as_fd()).with_context(what)?,
     };
     // "slave" and the default keep receiving events of the host; the others begin as private mounts.
-    if !isolate || propagation.is_some_and(|(kind, _)| kind != MS_SLAVE) {
-        let attr = MountAttr { propagation: MS_PRIVATE, ..MountAttr::default() };
-        sys::mount_setattr(tree.as_fd(), true, &attr).with_context(what)?;
-    }
+    let receives = isolate && propagation.is_none_or(|(kind, _)| kind == MS_SLAVE);
+    let attr =
+        MountAttr { propagation: if receives { MS_SLAVE } else { MS_PRIVATE }, ..MountAttr::default() };
+    sys::mount_setattr(tree.as_fd(), true, &attr).with_context(what)?;
     attach(tree.as_fd(), place.as_fd()).with_context(what)?;
     Ok(tree)
 }

@@ -3,7 +3,7 @@
 use super::Rootfs;
 use super::mount::attach;
 use crate::error::{Context, Result};
-use rustix::fs::CWD;
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::mount::{UnmountFlags, mount_change, unmount};
 use rustix::process::{chdir, chroot, fchdir, pivot_root};
 use std::os::fd::AsFd;
@@ -24,8 +24,12 @@ pub fn change_root(rootfs: &Rootfs<'_>, how: Change) -> Result<()> {
     fchdir(&rootfs.root).context("entering the root")?;
     match how {
         Change::Pivot => {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let old = openat(CWD, "/", flags, Mode::empty()).context("old root")?;
             // With both names the same the old root ends up stacked on the new one and is taken off again.
             pivot_root(".", ".").context("pivot_root")?;
+            // From here on `.` has to be the old root: only that is isolated and detached.
+            fchdir(&old).context("entering the old root")?;
             mount_change(
                 ".",
                 rustix::mount::MountPropagationFlags::DOWNSTREAM | rustix::mount::MountPropagationFlags::REC,
@@ -35,12 +39,7 @@ pub fn change_root(rootfs: &Rootfs<'_>, how: Change) -> Result<()> {
         }
         Change::Move => {
             uncover()?;
-            let slash = rustix::fs::openat(
-                CWD,
-                "/",
-                rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC,
-                rustix::fs::Mode::empty(),
-            )?;
+            let slash = openat(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
             attach(rootfs.root.as_fd(), slash.as_fd()).context("moving the root")?;
             chroot(".").context("chroot")?;
         }
