@@ -27,6 +27,8 @@ pub struct Link {
     pub error: Vec<u8>,
     /// The pod's side sent all.
     pub finished: bool,
+    /// The error stream is complete.
+    pub error_finished: bool,
     /// The server ended the streams at once.
     pub reset: bool,
 }
@@ -120,6 +122,7 @@ impl Forward {
                             link.finished |= fin;
                         } else if link.error_stream == id {
                             link.error.extend_from_slice(&data);
+                            link.error_finished |= fin;
                         }
                     }
                 }

@@ -2,12 +2,18 @@
 
 use plimsoll_kit::Section;
 
+pub mod attach;
+pub mod container_config;
 pub mod container_life;
+pub mod exec_sync;
+pub mod image_volumes;
+pub mod log;
 pub mod namespaces;
 pub mod network;
 pub mod pod_config;
 pub mod sandbox;
 pub mod status;
+pub mod streaming;
 pub mod transport;
 pub mod userns;
 mod waivers;
@@ -24,4 +30,10 @@ pub static SECTIONS: &[Section] = &[
     Section { name: "userns", cases: userns::CASES },
     Section { name: "network", cases: network::CASES },
     Section { name: "container-life", cases: container_life::CASES },
+    Section { name: "container-config", cases: container_config::CASES },
+    Section { name: "image-volumes", cases: image_volumes::CASES },
+    Section { name: "log", cases: log::CASES },
+    Section { name: "exec-sync", cases: exec_sync::CASES },
+    Section { name: "streaming", cases: streaming::CASES },
+    Section { name: "attach-and-forward", cases: attach::CASES },
 ];
