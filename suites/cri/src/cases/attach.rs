@@ -250,7 +250,11 @@ async fn closed_ports_are_told(cx: &mut Cx) -> Verdict {
     }
     let mut session = forward(&pod, &[7073, 7999]).await?;
     let closed = session.exchange(7999, b"x", cri.wait()).await.map_err(|e| failed(&e))?;
-    check!(!closed.error.is_empty() || closed.reset, "an error text or a reset", "neither {closed:?}");
+    check!(
+        !closed.error.is_empty() || closed.reset,
+        "an error text or a reset",
+        "neither; the session ended"
+    );
     let open = session.exchange(7073, b"y", cri.wait()).await.map_err(|e| failed(&e))?;
     check_eq!(open.received, b"y".to_vec(), "bytes over the same session");
     Ok(())
