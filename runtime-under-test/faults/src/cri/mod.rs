@@ -10,6 +10,7 @@ mod grpc;
 pub mod interface;
 mod proxy;
 pub mod script;
+mod stream;
 pub mod wire;
 
 pub use proxy::{Options, serve};

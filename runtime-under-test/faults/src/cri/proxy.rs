@@ -22,7 +22,8 @@ use tokio::sync::{Mutex, Notify};
 use super::exchange::{Memory, active};
 use super::grpc::{self, Body, BodyError};
 use super::interface::interface;
-use super::script::{Op, Step};
+use super::script::{Op, Step, StreamFault};
+use super::stream;
 use super::wire;
 use crate::json::edit::NoVars;
 
@@ -181,12 +182,16 @@ impl Proxy {
             let first = self.forward(with_body(&parts, payload.clone())?).await?;
             let _ = read_answer(first).await;
         }
+        let log = self.doomed_log(&ops, &value, &parts).await;
         let response = self.forward(with_body(&parts, payload)?).await?;
         if facts.streams {
             let ops: Vec<Op> = ops.into_iter().cloned().collect();
             return Ok(edit_stream(response, facts.response.clone(), ops));
         }
         let answer = read_answer(response).await?;
+        if let Some(log) = log.filter(|_| answer.status() == 0) {
+            let _ = std::fs::remove_file(log);
+        }
         Ok(self.after(rpc, &raw, &ops, answer).await)
     }
 
@@ -243,6 +248,16 @@ impl Proxy {
         read_answer(self.forward(with_body(&parts, payload)?).await?).await
     }
 
+    /// The log that a step wants gone, of the container in the request.
+    async fn doomed_log(&self, ops: &[&Op], value: &Value, parts: &http::request::Parts) -> Option<PathBuf> {
+        if !ops.contains(&&Op::UnlinkLog) {
+            return None;
+        }
+        let answer = self.side_call("ContainerStatus", value, parts).await.ok()?;
+        let status = wire::decode("ContainerStatusResponse", &grpc::single(&answer.body)?)?;
+        status.get("status")?.get("log_path")?.as_str().map(PathBuf::from)
+    }
+
     async fn after(&self, rpc: &str, raw: &Bytes, ops: &[&Op], answer: Answer) -> Response<Body> {
         let facts = &interface().rpcs[rpc];
         let status = answer.status();
@@ -268,6 +283,7 @@ impl Proxy {
                 match op {
                     Op::Response(edit, _) => edit.apply(&mut edited, &NoVars),
                     Op::Keep(path) => self.memory.keep(rpc, raw, path, &mut edited),
+                    Op::Stream(fault) => lead_astray(&mut edited, *fault).await,
                     _ => {}
                 }
             }
@@ -294,6 +310,15 @@ fn text(error: impl std::fmt::Display) -> String {
 /// A body from the network.
 fn incoming(body: Incoming) -> Body {
     body.map_err(|e| BodyError(e.to_string())).boxed_unsync()
+}
+
+/// Leads the URL of an answer through a relay that spoils what it carries.
+async fn lead_astray(answer: &mut Value, fault: StreamFault) {
+    let Some(url) = answer.get("url").and_then(Value::as_str) else { return };
+    match stream::relay(url, fault).await {
+        Ok(spoilt) => answer["url"] = Value::String(spoilt),
+        Err(e) => eprintln!("plimsoll-faults: cannot inject a stream fault: {e}"),
+    }
 }
 
 /// The message with an unknown field of the given size behind it.

@@ -73,10 +73,31 @@ pub enum Op {
     Prior(String, serde_json::Value),
     /// `require RPC`: another call with the same members first; its error is the answer.
     Require(String),
+    /// `unlink-log`: the log of the container concerned is removed after success.
+    UnlinkLog,
+    /// `stream FAULT`: the connection to the URL of the response is spoiled.
+    Stream(StreamFault),
     /// `keep PATH`: the place in the response is that of the first response to an equal request.
     Keep(Path),
     /// `failpoint TERM->TERM`: see [`Term`].
     Failpoint(Vec<Term>),
+}
+
+/// How the bytes of a streaming connection are spoiled, seen from the server to the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamFault {
+    /// `cut N`: closed after N bytes.
+    Cut(u64),
+    /// `stall N`: silent after N bytes, but open.
+    Stall(u64),
+    /// `flip N`: the byte at place N has its lowest bit flipped.
+    Flip(u64),
+    /// `skip N`: the byte at place N is lost.
+    Skip(u64),
+    /// `slow MS`: that long before each piece.
+    Slow(u64),
+    /// `deaf`: nothing of what the client sends after its request head arrives.
+    Deaf,
 }
 
 /// One term of a failpoint, `[P%][N*]TASK`: for N calls (or for ever), with probability P.
@@ -179,6 +200,19 @@ fn op(text: &str) -> Result<Op, String> {
         "keep" => Op::Keep(Path::parse(rest)?),
         "prior" if interface().rpcs.contains_key(a) => {
             Op::Prior(a.to_owned(), serde_json::from_str(b).map_err(|e| format!("{b:?}: {e}"))?)
+        }
+        "unlink-log" => Op::UnlinkLog,
+        "stream" => {
+            let number = || b.parse::<u64>().map_err(|_| format!("{b:?} is no number"));
+            Op::Stream(match a {
+                "cut" => StreamFault::Cut(number()?),
+                "stall" => StreamFault::Stall(number()?),
+                "flip" => StreamFault::Flip(number()?),
+                "skip" => StreamFault::Skip(number()?),
+                "slow" => StreamFault::Slow(number()?),
+                "deaf" => StreamFault::Deaf,
+                other => return Err(format!("there is no stream fault {other:?}")),
+            })
         }
         "require" if interface().rpcs.contains_key(rest) => Op::Require(rest.to_owned()),
         "failpoint" => Op::Failpoint(rest.split("->").map(term).collect::<Result<_, _>>()?),
