@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 /// Where the guest is inside the container.
 pub const GUEST: &str = "/probe";
 
+/// Where the program for the work inside is, if there is one.
+pub const INSIDE: &str = "/inside";
+
 /// Paths that the runtime has to hide (the customary list).
 pub const MASKED_PATHS: &[&str] = &[
     "/proc/acpi",
@@ -49,14 +52,19 @@ impl Guest {
     }
 }
 
-/// Makes the root file system: mount points and the guest.
-pub fn make_root(root: &Path, guest: &Path) -> io::Result<()> {
+/// Makes the root file system: mount points, the guest, and the program for the work inside if there is one.
+pub fn make_root(root: &Path, guest: &Path, inside_program: Option<&Path>) -> io::Result<()> {
     for dir in ["proc", "dev", "sys", "tmp"] {
         fs::create_dir_all(root.join(dir))?;
     }
-    let inside = root.join(GUEST.trim_start_matches('/'));
-    fs::copy(guest, &inside)?;
-    fs::set_permissions(&inside, fs::Permissions::from_mode(0o755))
+    for (from, to) in [(Some(guest), GUEST), (inside_program, INSIDE)] {
+        if let Some(from) = from {
+            let to = root.join(to.trim_start_matches('/'));
+            fs::copy(from, &to)?;
+            fs::set_permissions(&to, fs::Permissions::from_mode(0o755))?;
+        }
+    }
+    Ok(())
 }
 
 /// The configuration of one slot.
@@ -129,10 +137,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let guest = dir.path().join("guest");
         fs::write(&guest, "x").unwrap();
-        make_root(&dir.path().join("root"), &guest).unwrap();
+        make_root(&dir.path().join("root"), &guest, None).unwrap();
         assert!(dir.path().join("root/proc").is_dir());
         let mode = fs::metadata(dir.path().join("root/probe")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o755);
-        assert!(make_root(&dir.path().join("root"), Path::new("/nonexistent")).is_err());
+        assert!(make_root(&dir.path().join("root"), Path::new("/nonexistent"), None).is_err());
     }
 }

@@ -7,7 +7,7 @@ use plimsoll_bench_stats::evalue::EProcess;
 use plimsoll_bench_stats::gate::{Gate, Verdict};
 use plimsoll_bench_stats::pairs::Pair;
 use plimsoll_bench_stats::tail::RelativeTail;
-use plimsoll_bench_stats::{StatsError, ebh};
+use plimsoll_bench_stats::{StatsError, ebh, plan};
 
 /// All gates of one candidate.
 pub struct Judge {
@@ -82,6 +82,25 @@ impl Judge {
             return true;
         }
         self.gates.iter().all(|(_, gate, _)| settled(gate, self.questions, self.fdr))
+    }
+
+    /// What the noise seen so far lets the longest possible run show, metric by metric.
+    pub fn forecast(&self) -> Result<Vec<String>, StatsError> {
+        let percent = |x: f64| format!("{:.1} %", x * 100.0);
+        self.gates
+            .iter()
+            .map(|(name, gate, _)| {
+                let (report, config) = (gate.report()?, gate.config());
+                let most = report.n_earlier + config.n_max;
+                let visible = plan::visible_change(report.sigma, most, config.delta_lo, config.alpha, 0.05);
+                let needed = plan::pairs_needed(report.sigma, 0.10, config.delta_lo, config.alpha, 0.05);
+                Ok(format!(
+                    "{name}: {most} pairs show a slowdown of {} or more; +10 % needs about {} pairs",
+                    visible.map_or_else(|| "no size".into(), percent),
+                    needed.map_or_else(|| "infinitely many".into(), |n| n.to_string())
+                ))
+            })
+            .collect()
     }
 
     /// Pairs taken in this run.

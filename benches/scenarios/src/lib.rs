@@ -19,6 +19,7 @@ pub mod environment;
 pub mod error;
 pub mod export;
 pub mod inject;
+pub mod inside;
 pub mod judge;
 pub mod lifecycle;
 pub mod load;
@@ -90,6 +91,7 @@ pub fn run(plan: &BenchPlan, progress: &mut dyn FnMut(Progress)) -> Result<Bench
         started_unix,
         seconds: 0.0,
         seed: plan.seed,
+        replay: plan.replay.clone(),
         key: session.key.clone(),
         noise: (before.clone(), before),
         profile: plan.profile,

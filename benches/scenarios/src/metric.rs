@@ -9,6 +9,9 @@ pub enum Unit {
     /// Milliseconds.
     #[serde(rename = "ms")]
     Milliseconds,
+    /// Microseconds.
+    #[serde(rename = "us")]
+    Microseconds,
     /// A plain count.
     #[serde(rename = "count")]
     Count,
@@ -28,6 +31,7 @@ impl Unit {
     pub const fn symbol(self) -> &'static str {
         match self {
             Self::Milliseconds => "ms",
+            Self::Microseconds => "µs",
             Self::Count => "",
             Self::Kibibytes => "KiB",
             Self::PerSecond => "/s",
@@ -151,6 +155,26 @@ pub const METRICS: &[Metric] = &[
         "`kill TERM` request to the end of the container's process",
     ),
     metric("exit.detect", Unit::Milliseconds, Role::Wall, "end of the process to `state` saying stopped"),
+    metric("inside.syscall", Unit::Microseconds, Role::Wall, "a trivial system call in the container"),
+    metric("inside.syscall.x", Unit::Times, Role::Shown, "the same as a multiple of native"),
+    metric(
+        "inside.file",
+        Unit::Microseconds,
+        Role::Wall,
+        "create, write 4 KiB, read back and remove a file in the container",
+    ),
+    metric("inside.file.x", Unit::Times, Role::Shown, "the same as a multiple of native"),
+    metric(
+        "inside.pipe",
+        Unit::Microseconds,
+        Role::Wall,
+        "one byte to another thread and back through pipes",
+    ),
+    metric("inside.pipe.x", Unit::Times, Role::Shown, "the same as a multiple of native"),
+    metric("inside.loopback", Unit::Microseconds, Role::Wall, "one byte over TCP on 127.0.0.1 and back"),
+    metric("inside.loopback.x", Unit::Times, Role::Shown, "the same as a multiple of native"),
+    metric("inside.fork", Unit::Microseconds, Role::Wall, "starting and awaiting a process in the container"),
+    metric("inside.fork.x", Unit::Times, Role::Shown, "the same as a multiple of native"),
 ];
 
 /// Looks a metric up by name.

@@ -12,6 +12,8 @@ use crate::{Progress, sys};
 use plimsoll_bench_stats::{BlockOrder, closure, describe, outlier};
 use std::time::{Duration, Instant};
 
+/// Blocks after which the noise is known well enough to say what can be seen today.
+const FORECAST_AFTER: u64 = 8;
 /// At most so many failures are kept word by word.
 const KEPT_FAILURES: usize = 100;
 
@@ -62,6 +64,13 @@ pub fn drive(
             judge.push(&baseline, candidate);
         }
         block += 1;
+        if block == FORECAST_AFTER {
+            for (judge, name) in judges.iter().zip(&names[1..]) {
+                for line in judge.forecast()? {
+                    progress(Progress::Note(format!("{name}: at today's noise, {line}")));
+                }
+            }
+        }
         report(progress, scenario, &judges, &names, block, plan.budget.saturating_sub(began.elapsed()));
     }
     for arm in &session.arms {

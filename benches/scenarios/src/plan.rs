@@ -44,6 +44,11 @@ pub struct BenchPlan {
     pub scenarios: Vec<String>,
     /// The guest program: static, understands `stamp` and `stamp-pause`.
     pub guest: PathBuf,
+    /// A static program that understands `inside DIR` (see [`crate::inside::guest_main`]) and `nothing`, for the
+    /// scenario `inside`; without it that scenario's lifecycles fail and say so.
+    pub inside: Option<PathBuf>,
+    /// The command line that does this run again, for the reports.
+    pub replay: Option<String>,
     /// Where to put bundles and state; a private directory is made inside and removed at the end.
     pub work_dir: PathBuf,
     /// Only these metrics decide, of those that a scenario lets decide; all of them when absent.
@@ -127,6 +132,8 @@ impl BenchPlan {
             targets,
             scenarios,
             guest,
+            inside: None,
+            replay: None,
             work_dir: std::env::temp_dir(),
             metrics: None,
             profile: Profile::named("release").unwrap_or_else(|| unreachable!("a built-in profile")),

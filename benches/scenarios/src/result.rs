@@ -29,6 +29,8 @@ pub struct BenchRun {
     pub seconds: f64,
     /// Seed of every random choice.
     pub seed: u64,
+    /// The command line that does this run again, if the caller said it.
+    pub replay: Option<String>,
     /// What must be equal for numbers to be comparable.
     pub key: Key,
     /// Loudness of the host before and after.

@@ -103,6 +103,19 @@ pub const SCENARIOS: &[Scenario] = &[
         kind: Kind::Paired(paired(Slot::stop_once, &["stop.latency", "exit.detect", "cpu.lifecycle"])),
     },
     Scenario {
+        name: "inside",
+        title: "Overhead inside",
+        about: "System call, file, pipe, loopback and fork in the container, beside the same natively",
+        kind: Kind::Paired(Paired {
+            prepare: Some(renew_resident),
+            renew_every: 10,
+            ..paired(
+                Slot::inside_once,
+                &["inside.syscall", "inside.file", "inside.pipe", "inside.loopback", "inside.fork"],
+            )
+        }),
+    },
+    Scenario {
         name: "throughput",
         title: "Throughput, closed loop",
         about: "Verified containers per second with K workers, and the fit of the scalability law",

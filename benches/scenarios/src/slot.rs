@@ -97,6 +97,8 @@ pub struct Slot {
     pub(crate) reaper: RefCell<Reaper>,
     /// The container of scenarios that keep one; set and used by them.
     pub resident: Option<Resident>,
+    /// The root file system of all containers, as the host sees it.
+    pub(crate) root: PathBuf,
     stamp_bundle: PathBuf,
     pause_bundle: PathBuf,
     prefix: String,
@@ -191,6 +193,7 @@ impl Slot {
             state,
             stamp_bundle: bundle(Guest::Stamp, "stamp")?,
             pause_bundle: bundle(Guest::StampPause, "pause")?,
+            root: root.to_owned(),
             cgroup,
             timeout,
             concurrent: false,
@@ -224,6 +227,13 @@ impl Slot {
         }
     }
 
+    /// A command line of the host.
+    pub(crate) fn host_command(&self, argv: &[&str], pipes: &Pipes) -> Result<Command, Failure> {
+        let stdio =
+            Stdio { input: self.null.as_fd(), output: pipes.output.1.as_fd(), error: pipes.error.1.as_fd() };
+        Command::new(argv, &self.env, stdio).map_err(Failure::io("command line"))
+    }
+
     /// A command line of the runtime: global arguments first, the container id last; its output goes to `pipes`.
     pub fn command(&self, args: &[&str], pipes: &Pipes) -> Result<Command, Failure> {
         let program = self.target.program.display().to_string();
@@ -232,9 +242,7 @@ impl Slot {
         argv.extend(self.target.args.iter().map(String::as_str));
         argv.extend(["--root", &root]);
         argv.extend(args);
-        let stdio =
-            Stdio { input: self.null.as_fd(), output: pipes.output.1.as_fd(), error: pipes.error.1.as_fd() };
-        Command::new(&argv, &self.env, stdio).map_err(Failure::io("command line"))
+        self.host_command(&argv, pipes)
     }
 
     /// Calls the runtime and waits for it, with the deadline; success means exit code 0.

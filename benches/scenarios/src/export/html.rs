@@ -13,8 +13,8 @@ const STYLE: &str = "\
 @media(prefers-color-scheme:dark){:root{--ok:#3fb950;--bad:#ff7b72;--mid:#d29922}}\
 body{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem}\
 table{border-collapse:collapse;margin:.5rem 0;display:block;overflow-x:auto}\
-th,td{border:1px solid var(--line);padding:.2rem .6rem;text-align:left;white-space:nowrap}\
-td.n{text-align:right;font-variant-numeric:tabular-nums}\
+th,td{border:1px solid var(--line);padding:.2rem .6rem;text-align:left}\
+td.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}\
 figure{margin:1.5rem 0;max-width:48rem}figcaption{font-weight:600}\
 svg{width:100%;height:auto;font:12px system-ui,sans-serif;fill:currentColor}\
 .legend svg{width:28px;height:10px}.legend span{margin-right:1rem}.grid{stroke:var(--line)}\
@@ -304,6 +304,9 @@ fn conditions(out: &mut String, run: &BenchRun) {
         "<tr><th>harness</th><td>{gap}</td></tr><tr><th>load</th><td>{:.2} before, {:.2} after</td></tr><tr><th>seed</th><td>{}</td></tr></table>",
         run.noise.0.load, run.noise.1.load, run.seed
     );
+    if let Some(replay) = &run.replay {
+        let _ = write!(out, "<p>Again: <code>{}</code></p>", escape(replay));
+    }
     for note in &run.notes {
         let _ = write!(out, "<p>Note: {}</p>", escape(note));
     }

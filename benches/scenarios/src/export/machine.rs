@@ -40,6 +40,7 @@ pub(super) fn field(text: &str) -> String {
 const fn unit_name(unit: Unit) -> &'static str {
     match unit {
         Unit::Milliseconds => "ms",
+        Unit::Microseconds => "us",
         Unit::Count => "count",
         Unit::Kibibytes => "KiB",
         Unit::PerSecond => "1/s",
@@ -141,6 +142,7 @@ pub fn open_metrics(run: &BenchRun) -> String {
                 let Some(m) = &series.summary else { continue };
                 let (unit, factor) = match series.unit {
                     Unit::Milliseconds => ("seconds", 1e-3),
+                    Unit::Microseconds => ("seconds", 1e-6),
                     Unit::Kibibytes => ("bytes", 1024.0),
                     Unit::Times => ("ratio", 1.0),
                     Unit::Count | Unit::PerSecond => ("", 1.0),

@@ -52,6 +52,7 @@ pub fn sample_run() -> BenchRun {
         started_unix: 0,
         seconds: 1.5,
         seed: 7,
+        replay: Some("bench --seed 7".into()),
         key: Key { fields: [("kernel".to_owned(), "6".to_owned())].into() },
         noise: (quiet.clone(), quiet),
         profile,

@@ -121,6 +121,9 @@ fn footer(out: &mut String, run: &BenchRun) {
     let _ =
         writeln!(out, "host: load {:.2} before, {:.2} after; {:.1} s in all", a.load, b.load, run.seconds);
     let _ = writeln!(out, "seed: {}", run.seed);
+    if let Some(replay) = &run.replay {
+        let _ = writeln!(out, "again: {replay}");
+    }
     for note in &run.notes {
         let _ = writeln!(out, "note: {note}");
     }
