@@ -94,7 +94,9 @@ impl Session {
         let slot = self.slot(target, &format!("a{}", self.arms.len()), plan.timeout)?;
         let arm = Arm::start(slot, target.cgroups, plan.fifo)?;
         let fail = |reason: String| BenchError::Target { target: target.name.clone(), reason };
-        let guest_clock = arm.call(prove)?.map_err(|f| fail(f.to_string()))?;
+        // The kernel refuses real-time processes in a cpu cgroup that has no real-time budget.
+        let hint = if plan.fifo { " (with SCHED_FIFO; try without it)" } else { "" };
+        let guest_clock = arm.call(prove)?.map_err(|f| fail(format!("{f}{hint}")))?;
         let (digest, bytes) = digest(&target.program)?;
         let version = version(&target.program);
         self.infos.push(TargetInfo { target: target.clone(), version, digest, bytes, guest_clock });

@@ -118,6 +118,38 @@ fn a_runtime_that_fails_often_closes_the_gate() {
 }
 
 #[test]
+fn an_earlier_run_is_continued_and_a_repeated_seed_refused() {
+    let Some(runc) = runtime() else { return };
+    let bench = Bench::new();
+    let (a, b) = (format!("a={runc}"), format!("b={runc}"));
+    let earlier = bench.dir.path().join("earlier.json").display().to_string();
+    let common =
+        ["-t", &a, "-t", &b, "-s", "lifecycle", "--metric", "faults.minor", "--gate", "smoke", "--sentinel"];
+    let (output, first) = bench.run(&common);
+    let first = first.unwrap_or_else(|| panic!("no run: {}", said(&output)));
+    assert_eq!(first.scenarios[0].comparisons.len(), 2, "one of them the sentinel");
+    assert_eq!(first.scenarios[0].arms.len(), 2, "the sentinel is no target");
+    fs::rename(bench.output(), &earlier).unwrap();
+
+    let (output, none) = bench.run(&[&common[..], &["--continues", &earlier]].concat());
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    assert!(said(&output).contains("random choices of its own") && none.is_none(), "{}", said(&output));
+
+    let (output, second) = bench.run(&[&common[..], &["--continues", &earlier, "--seed", "2"]].concat());
+    let second = second.unwrap_or_else(|| panic!("no run: {}", said(&output)));
+    let pairs = |run: &BenchRun| run.scenarios[0].comparisons[0].metrics[0].report.clone();
+    assert_eq!(pairs(&second).n_earlier, pairs(&first).n);
+
+    let text = fs::read_to_string(&earlier).unwrap();
+    let kernel = first.key.fields["kernel"].clone();
+    fs::write(&earlier, text.replace(&format!("\"kernel\":\"{kernel}\""), "\"kernel\":\"other\"")).unwrap();
+    fs::remove_file(bench.output()).unwrap();
+    let (output, none) = bench.run(&[&common[..], &["--continues", &earlier, "--seed", "3"]].concat());
+    assert!(said(&output).contains("kernel: `other` there") && none.is_none(), "{}", said(&output));
+    bench.assert_clean();
+}
+
+#[test]
 fn an_interrupt_cleans_up() {
     let Some(runc) = runtime() else { return };
     let bench = Bench::new();
