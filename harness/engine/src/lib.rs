@@ -1,1 +1,21 @@
 //! Plan, preflight, run, judge, events.
+//!
+//! The engine decides which cases run where and when, runs each attempt in a worker process of its own, judges what
+//! comes back against what was expected, and emits events. It knows no specification and no product; planning and
+//! judging are pure functions, and everything that touches the host is in `worker`, `pool`, `gc` and `doctor`.
+
+pub mod doctor;
+pub mod filter;
+pub mod gc;
+pub mod journal;
+pub mod plan;
+pub mod pool;
+pub mod preflight;
+pub mod run;
+pub mod sandbox;
+pub mod target;
+pub mod worker;
+
+pub use filter::{Filter, FilterError};
+pub use plan::{Partition, Plan, PlanError, Profile, Selection};
+pub use run::{EngineError, RunOptions, run};

@@ -1,0 +1,474 @@
+//! A run: resolve, preflight, plan, attempts in parallel, judgement, events.
+
+use crate::journal::RunDir;
+use crate::plan::{Plan, PlanError, Selection, version_to_write};
+use crate::pool;
+use crate::preflight::PREFLIGHT;
+use crate::target::{Bundled, ResolveError, Resolved, resolve_all};
+use crate::{gc, plan};
+use plimsoll_kit::Suite;
+use plimsoll_kit::case::Drives;
+use plimsoll_kit::job::{Job, JobResult, Limits};
+use plimsoll_model::event::{RUN_FORMAT, RunStatus};
+use plimsoll_model::run::RunError;
+use plimsoll_model::{
+    CaseRecord, Event, Expectations, Footer, Header, HostFacts, Outcome, OutcomeKind, PlannedCase, Run,
+    SpecVersion, TargetSpec,
+};
+use serde_json::Value;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::path::PathBuf;
+use std::time::Instant;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// Everything that decides a run.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// What to judge.
+    pub targets: Vec<TargetSpec>,
+    /// The suites of this build.
+    pub suites: Vec<&'static Suite>,
+    /// Which cases.
+    pub selection: Selection,
+    /// Filters as the user wrote them, for the header.
+    pub filters: Vec<String>,
+    /// Attempts at the same time.
+    pub jobs: usize,
+    /// Bounds, already scaled.
+    pub limits: Limits,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// How often a case with an `Error` is attempted again.
+    pub retries: u32,
+    /// Stop launching after this many unexpected failures; 0 means never.
+    pub max_fail: u32,
+    /// Where to copy the work directory of every attempt to.
+    pub keep: Option<PathBuf>,
+    /// Directory below which runs live.
+    pub work_root: PathBuf,
+    /// What is known to fail.
+    pub expectations: Expectations,
+    /// Whether warnings and fixed known failures close the gate as well.
+    pub strict: bool,
+    /// The command line, for the header.
+    pub command: Vec<String>,
+    /// A certifier's nonce.
+    pub challenge: Option<String>,
+    /// Program and version, for the header.
+    pub tool: String,
+    /// This executable: workers and bundled runtimes are started from it.
+    pub bundled: Bundled,
+    /// What `doctor` found, for the header.
+    pub host: HostFacts,
+}
+
+/// A run that could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A target cannot be driven.
+    #[error(transparent)]
+    Target(#[from] ResolveError),
+    /// The plan cannot be made.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The work directory cannot be made.
+    #[error("the work directory {path} cannot be made: {error}")]
+    Work {
+        /// Path.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The harness broke its own rules.
+    #[error("internal: {0}")]
+    Internal(#[from] RunError),
+    /// The event loop cannot be made.
+    #[error("the event loop cannot be made: {0}")]
+    Loop(io::Error),
+}
+
+/// What the outside can tell a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interrupt {
+    /// SIGINT.
+    Int,
+    /// SIGTERM.
+    Term,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// The run, footer included.
+    pub run: Run,
+    /// The signal that cut it short.
+    pub interrupt: Option<Interrupt>,
+}
+
+/// Runs everything and gives each event to `sink` as soon as it is known, the header first and the footer last.
+/// `exit_code` computes the footer's code from the settled run.
+pub fn run(
+    options: &RunOptions,
+    sink: &mut dyn FnMut(&Event),
+    exit_code: &dyn Fn(&Run, Option<Interrupt>) -> u8,
+) -> Result<Finished, EngineError> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(EngineError::Loop)?;
+    runtime.block_on(async {
+        let mut session = Session::begin(options).await?;
+        session.execute(sink).await;
+        session.end(sink, exit_code)
+    })
+}
+
+struct Session<'a> {
+    options: &'a RunOptions,
+    plan: Plan,
+    targets: Vec<Resolved>,
+    run_dir: RunDir,
+    start: Instant,
+    run: Run,
+    cancel: watch::Sender<bool>,
+    interrupt: Option<Interrupt>,
+    counter: u64,
+}
+
+/// A case on a target, waiting for its turn.
+#[derive(Debug, Clone, Copy)]
+struct Turn {
+    case: usize,
+    target: usize,
+    attempt: u32,
+}
+
+impl<'a> Session<'a> {
+    async fn begin(options: &'a RunOptions) -> Result<Self, EngineError> {
+        let start = Instant::now();
+        let mut targets = resolve_all(&options.targets, &options.bundled)?;
+        let mut drives = Vec::new();
+        for (kind, any) in [
+            (Drives::Oci, targets.iter().any(|t| t.info.spec.is_oci())),
+            (Drives::Cri, targets.iter().any(|t| t.info.spec.is_cri())),
+        ] {
+            if any {
+                drives.push(kind);
+            }
+        }
+        let plan = Plan::everything(&options.suites, &drives)?.select(&options.selection)?;
+        let run_id = format!("{:08x}", options.seed as u32 ^ std::process::id().rotate_left(16));
+        let work = |error| EngineError::Work { path: options.work_root.clone(), error };
+        let run_dir = RunDir::create(&options.work_root, &run_id).map_err(work)?;
+        let (cancel, receiver) = watch::channel(false);
+        for (n, target) in targets.iter_mut().enumerate() {
+            preflight(options, &run_dir, n, target, receiver.clone()).await;
+        }
+        let header = header(options, &plan, &targets, &run_id);
+        let run = Run::begin(header)?;
+        Ok(Self { options, plan, targets, run_dir, start, run, cancel, interrupt: None, counter: 0 })
+    }
+
+    async fn execute(&mut self, sink: &mut dyn FnMut(&Event)) {
+        sink(&Event::Header(Box::new(self.run.header.clone())));
+        let mut waiting = self.queue(sink);
+        let mut running: JoinSet<(Turn, JobResult, f64)> = JoinSet::new();
+        let mut busy: BTreeMap<&'static str, Turn> = BTreeMap::new();
+        let mut bad = 0;
+        let mut signals = Signals::new();
+        loop {
+            while self.interrupt.is_none() && running.len() < self.options.jobs {
+                let Some(turn) = self.next_turn(&mut waiting, &busy) else { break };
+                for resource in self.plan.bound[turn.case].case.exclusive {
+                    busy.insert(resource, turn);
+                }
+                self.launch(turn, &mut running, sink);
+            }
+            if running.is_empty() {
+                break;
+            }
+            tokio::select! {
+                Some(joined) = running.join_next() => {
+                    let Ok((turn, result, ms)) = joined else { continue };
+                    busy.retain(|_, t| (t.case, t.target) != (turn.case, turn.target));
+                    bad += self.settle_turn(turn, result, ms, &mut waiting, sink);
+                    if self.options.max_fail > 0 && bad >= self.options.max_fail {
+                        waiting.clear();
+                    }
+                }
+                interrupt = signals.next() => {
+                    if self.interrupt.replace(interrupt).is_some() {
+                        break;
+                    }
+                    let _ = self.cancel.send(true);
+                }
+            }
+        }
+    }
+
+    /// All turns in plan order, case by case so that targets are compared under the same load; what cannot run is
+    /// decided at once.
+    fn queue(&mut self, sink: &mut dyn FnMut(&Event)) -> VecDeque<Turn> {
+        let mut waiting = VecDeque::new();
+        for case in 0..self.plan.cases.len() {
+            for target in 0..self.targets.len() {
+                match self.excluded(case, target) {
+                    Some(outcome) => self.decide(case, target, outcome, sink),
+                    None => waiting.push_back(Turn { case, target, attempt: 1 }),
+                }
+            }
+        }
+        waiting
+    }
+
+    /// Why a case is not run on a target at all.
+    fn excluded(&self, case: usize, target: usize) -> Option<Outcome> {
+        let (case, info) = (&self.plan.cases[case], &self.targets[target].info);
+        if let Some(why) = &info.unfit {
+            return Some(Outcome::NotRun { why: format!("the target is unfit: {why}") });
+        }
+        let drives_oci =
+            plan::suite_of(&self.options.suites, case.id.as_str()).is_some_and(|s| s.drives == Drives::Oci);
+        if drives_oci != info.spec.is_oci() {
+            let capability = if drives_oci { "oci-runtime" } else { "cri-endpoint" };
+            let reason = "the target is driven through another interface".to_owned();
+            return Some(Outcome::NotApplicable { capability: capability.into(), reason });
+        }
+        let declared = info.spec_version.as_ref()?;
+        (case.since > declared.release()).then(|| Outcome::NotApplicable {
+            capability: format!("spec-{}", case.since),
+            reason: format!("the target declares version {declared} of the specification"),
+        })
+    }
+
+    fn next_turn(&self, waiting: &mut VecDeque<Turn>, busy: &BTreeMap<&'static str, Turn>) -> Option<Turn> {
+        let free = |t: &Turn| self.plan.bound[t.case].case.exclusive.iter().all(|r| !busy.contains_key(r));
+        let place = waiting.iter().position(free)?;
+        waiting.remove(place)
+    }
+
+    fn launch(
+        &mut self,
+        turn: Turn,
+        running: &mut JoinSet<(Turn, JobResult, f64)>,
+        sink: &mut dyn FnMut(&Event),
+    ) {
+        let (case, target) = (&self.plan.cases[turn.case], &self.targets[turn.target]);
+        sink(&Event::CaseStarted {
+            target: target.info.label.clone(),
+            case: case.id.clone(),
+            attempt: turn.attempt,
+        });
+        self.counter += 1;
+        let mut job =
+            job(self.options, &self.run_dir, self.counter, target, case.id.as_str(), &version_to_write(case));
+        job.keep = self.options.keep.as_ref().map(|k| k.join(&target.info.label).join(case.id.as_str()));
+        let (program, cancel) = (self.options.bundled.program.clone(), self.cancel.subscribe());
+        running.spawn(async move {
+            let (result, duration) = pool::attempt(&program, job, cancel).await;
+            (turn, result, duration.as_secs_f64() * 1000.0)
+        });
+    }
+
+    /// Takes in a result: decides the case, or puts it back for another attempt. Returns 1 for an unexpected failure.
+    fn settle_turn(
+        &mut self,
+        turn: Turn,
+        result: JobResult,
+        ms: f64,
+        waiting: &mut VecDeque<Turn>,
+        sink: &mut dyn FnMut(&Event),
+    ) -> u32 {
+        let again = result.outcome.kind() == OutcomeKind::Error
+            && turn.attempt <= self.options.retries
+            && self.interrupt.is_none();
+        let mut record = self.record(turn.case, turn.target, result.outcome);
+        record.attempt = turn.attempt;
+        record.duration_ms = ms;
+        record.facts = result.facts;
+        record.facts.insert(
+            "harness.overhead-ms".into(),
+            Value::from(((ms - result.calls_ms) * 1000.0).round() / 1000.0),
+        );
+        record.commands = result.commands;
+        record.config = result.config;
+        record.superseded = again;
+        let bad = matches!(record.judgement, plimsoll_model::Judgement::Bad);
+        if again {
+            waiting.push_back(Turn { attempt: turn.attempt + 1, ..turn });
+        }
+        self.emit(record, sink);
+        u32::from(bad)
+    }
+
+    fn decide(&mut self, case: usize, target: usize, outcome: Outcome, sink: &mut dyn FnMut(&Event)) {
+        let record = self.record(case, target, outcome);
+        self.emit(record, sink);
+    }
+
+    fn emit(&mut self, record: CaseRecord, sink: &mut dyn FnMut(&Event)) {
+        let event = Event::CaseFinished(Box::new(record));
+        sink(&event);
+        self.run.push(event);
+    }
+
+    fn record(&self, case: usize, target: usize, outcome: Outcome) -> CaseRecord {
+        let (case, info) = (&self.plan.cases[case], &self.targets[target].info);
+        let judgement = self.options.expectations.judge(&info.label, &info.version, &case.id, outcome.kind());
+        CaseRecord {
+            target: info.label.clone(),
+            case: case.id.clone(),
+            attempt: 1,
+            superseded: false,
+            outcome,
+            judgement,
+            duration_ms: 0.0,
+            facts: BTreeMap::new(),
+            commands: vec![],
+            config: None,
+        }
+    }
+
+    /// Decides what never ran, clears up, settles the run and writes the footer.
+    fn end(
+        mut self,
+        sink: &mut dyn FnMut(&Event),
+        exit_code: &dyn Fn(&Run, Option<Interrupt>) -> u8,
+    ) -> Result<Finished, EngineError> {
+        let why = match self.interrupt {
+            Some(_) => "the run was interrupted",
+            None => "the run stopped after too many failures",
+        };
+        let decided: std::collections::BTreeSet<(String, String)> =
+            self.run.records.iter().map(|r| (r.case.to_string(), r.target.clone())).collect();
+        let mut missing = 0;
+        for case in 0..self.plan.cases.len() {
+            for target in 0..self.targets.len() {
+                let key = (self.plan.cases[case].id.to_string(), self.targets[target].info.label.clone());
+                if !decided.contains(&key) {
+                    missing += 1;
+                    self.decide(case, target, Outcome::NotRun { why: why.into() }, sink);
+                }
+            }
+        }
+        if let gc::Found::Stuck(_, paths) = gc::remove(self.run_dir.path(), &self.run_dir.intent) {
+            let event = Event::Note { text: format!("could not be removed: {paths:?}; try `plimsoll gc`") };
+            sink(&event);
+            self.run.push(event);
+        }
+        let status = if missing == 0 { RunStatus::Complete } else { RunStatus::Cancelled };
+        self.run.footer = Some(Footer {
+            status,
+            duration_ms: self.start.elapsed().as_secs_f64() * 1000.0,
+            planned: (self.plan.cases.len() * self.targets.len()) as u64,
+            counts: self.run.counts(),
+            exit_code: 0,
+        });
+        let code = exit_code(&self.run, self.interrupt);
+        if let Some(footer) = &mut self.run.footer {
+            footer.exit_code = code;
+            sink(&Event::Footer(footer.clone()));
+        }
+        self.run.settle()?;
+        Ok(Finished { run: self.run, interrupt: self.interrupt })
+    }
+}
+
+/// The two signals that end a run early.
+struct Signals {
+    int: Option<tokio::signal::unix::Signal>,
+    term: Option<tokio::signal::unix::Signal>,
+}
+
+impl Signals {
+    fn new() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        Self { int: signal(SignalKind::interrupt()).ok(), term: signal(SignalKind::terminate()).ok() }
+    }
+
+    async fn next(&mut self) -> Interrupt {
+        let (Some(int), Some(term)) = (&mut self.int, &mut self.term) else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = int.recv() => Interrupt::Int,
+            _ = term.recv() => Interrupt::Term,
+        }
+    }
+}
+
+fn job(
+    options: &RunOptions,
+    run_dir: &RunDir,
+    n: u64,
+    target: &Resolved,
+    case: &str,
+    version: &SpecVersion,
+) -> Job {
+    let mut limits = options.limits;
+    limits.case_ms = limits.case_ms.max(1000);
+    Job {
+        case: case.to_owned(),
+        tag: format!("{}x{n}", run_dir.intent.run),
+        dir: run_dir.path().join(n.to_string()),
+        cgroup: format!("{}/{n}", run_dir.intent.cgroup),
+        target: target.target.clone(),
+        spec_version: target.info.spec_version.clone(),
+        features: target.info.features.clone(),
+        target_facts: target.info.facts.clone(),
+        host: options.host.clone(),
+        oci_version: version.clone(),
+        limits,
+        seed: options.seed.wrapping_add(n.wrapping_mul(0x9E37_79B9_7F4A_7C15)),
+        keep: None,
+    }
+}
+
+/// Fills in what the target says of itself, and whether it is fit to be judged.
+async fn preflight(
+    options: &RunOptions,
+    run_dir: &RunDir,
+    n: usize,
+    target: &mut Resolved,
+    cancel: watch::Receiver<bool>,
+) {
+    if target.info.spec.is_cri() {
+        return;
+    }
+    let oldest = SpecVersion::new(1, 0, 2);
+    let job = job(options, run_dir, 1_000_000 + n as u64, target, PREFLIGHT, &oldest);
+    let (mut result, _) = pool::attempt(&options.bundled.program, job, cancel).await;
+    let text = |v: Option<Value>| v.and_then(|v| v.as_str().map(str::to_owned));
+    let info = &mut target.info;
+    info.version = text(result.facts.remove("version")).unwrap_or_default();
+    info.features = result.facts.remove("features");
+    let from_features = info.features.as_ref().and_then(|f| f["ociVersionMax"].as_str()?.parse().ok());
+    let from_version = text(result.facts.remove("spec")).and_then(|s| s.parse().ok());
+    info.spec_version = info.spec_version.clone().or(from_features).or(from_version);
+    info.facts = result.facts;
+    if result.outcome != Outcome::Pass {
+        info.unfit = Some(result.outcome.message());
+    }
+}
+
+fn header(options: &RunOptions, plan: &Plan, targets: &[Resolved], run_id: &str) -> Header {
+    let cases: Vec<PlannedCase> = plan.cases.clone();
+    Header {
+        format: RUN_FORMAT.to_owned(),
+        run_id: run_id.to_owned(),
+        tool: options.tool.clone(),
+        started_at: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        seed: options.seed,
+        command: options.command.clone(),
+        profile: options.selection.profile.word().to_owned(),
+        filters: options.filters.clone(),
+        partition: options.selection.partition.map(|p| p.to_string()),
+        plan_digest: plan.digest.clone(),
+        challenge: options.challenge.clone(),
+        host: options.host.clone(),
+        targets: targets.iter().map(|t| t.info.clone()).collect(),
+        plan: cases,
+        requirements: plan.catalogue.rows().to_vec(),
+        waivers: plan.waivers.clone(),
+    }
+}

@@ -1,0 +1,99 @@
+//! The surroundings of one attempt: a mount namespace with a tmpfs of its own, the wanted cgroup layout, a cgroup
+//! that holds everything that the attempt starts, and the subreaper flag.
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use plimsoll_kit::host::{self, Hierarchy};
+use plimsoll_kit::job::{CgroupLayout, Job, Target};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Enters the surroundings. Must be called before any thread is started: mount namespaces are per thread.
+pub fn enter(job: &Job) -> io::Result<()> {
+    nix::sys::prctl::set_child_subreaper(true)?;
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+    join_cgroup(&job.cgroup)?;
+    if let Target::Oci(target) = &job.target {
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        // Slave: what the host mounts arrives here, what happens here stays here.
+        let none = None::<&str>;
+        mount(none, "/", none, MsFlags::MS_SLAVE | MsFlags::MS_REC, none)?;
+        show_cgroups(target.cgroups)?;
+        let options = format!("size={},mode=0755", job.limits.work_bytes);
+        mount(Some("plimsoll"), &job.dir, Some("tmpfs"), MsFlags::empty(), Some(options.as_str()))?;
+    }
+    Ok(())
+}
+
+/// The hierarchy in which attempts are tracked: version 2 where it is mounted, else the first of version 1.
+pub fn tracking_hierarchy() -> Option<Hierarchy> {
+    let all = host::hierarchies();
+    let v2 = all.iter().find(|h| h.unified).cloned();
+    v2.or_else(|| all.into_iter().find(|h| h.controllers.iter().any(|c| c == "freezer" || c == "pids")))
+}
+
+/// Moves this process into a leaf of the attempt's cgroup, so that whatever it starts can be found again.
+fn join_cgroup(cgroup: &str) -> io::Result<()> {
+    let Some(hierarchy) = tracking_hierarchy() else { return Ok(()) };
+    let leaf = hierarchy.mount.join(cgroup.trim_start_matches('/')).join("worker");
+    fs::create_dir_all(&leaf)?;
+    fs::write(leaf.join("cgroup.procs"), "0")
+}
+
+fn show_cgroups(layout: CgroupLayout) -> io::Result<()> {
+    let root = Path::new("/sys/fs/cgroup");
+    match layout {
+        CgroupLayout::Host => {}
+        CgroupLayout::Legacy => {
+            for h in host::hierarchies().iter().filter(|h| h.unified) {
+                umount2(&h.mount, MntFlags::MNT_DETACH)?;
+            }
+        }
+        CgroupLayout::V2 => {
+            if host::hierarchies().iter().any(|h| h.unified && h.mount == root) {
+                return Ok(());
+            }
+            while umount2(root, MntFlags::MNT_DETACH).is_ok() {}
+            mount(Some("cgroup2"), root, Some("cgroup2"), MsFlags::empty(), None::<&str>)?;
+        }
+    }
+    Ok(())
+}
+
+/// Ends every process in the cgroups below `cgroup` over all hierarchies, and removes those cgroups.
+/// Returns what could not be removed.
+pub fn clear_cgroups(cgroup: &str) -> Vec<PathBuf> {
+    let dirs: Vec<PathBuf> =
+        host::hierarchies().iter().map(|h| h.mount.join(cgroup.trim_start_matches('/'))).collect();
+    let own = std::process::id() as i32;
+    for round in 0..40 {
+        let mut busy = false;
+        for dir in dirs.iter().filter(|d| d.is_dir()) {
+            thaw(dir);
+            for pid in host::processes_below(dir).into_iter().filter(|p| *p != own) {
+                busy = true;
+                let _ = nix::sys::signal::kill(
+                    nix::unistd::Pid::from_raw(pid),
+                    nix::sys::signal::Signal::SIGKILL,
+                );
+            }
+            host::remove_cgroup(dir);
+        }
+        if !busy && dirs.iter().all(|d| !d.is_dir()) {
+            return Vec::new();
+        }
+        // Killed processes leave their cgroup asynchronously.
+        std::thread::sleep(std::time::Duration::from_millis(5 + round));
+    }
+    dirs.into_iter().filter(|d| d.is_dir()).collect()
+}
+
+/// A frozen process obeys no signal: thaws a cgroup and all below it.
+fn thaw(dir: &Path) {
+    let _ = fs::write(dir.join("freezer.state"), "THAWED");
+    let _ = fs::write(dir.join("cgroup.freeze"), "0");
+    for child in host::sub_directories(dir) {
+        thaw(&child);
+    }
+}
