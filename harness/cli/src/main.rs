@@ -1,3 +1,74 @@
-//! The plimsoll executable.
+//! The `plimsoll` executable: the runner, every suite, the embedded probe and the bundled reference runtimes.
+//!
+//! The hidden worker verb and the bundled runtimes come before anything else: they must run in a process without
+//! threads, and start as fast as they can.
 
-fn main() {}
+mod args;
+mod bench;
+mod browse;
+mod output;
+mod report;
+mod run;
+mod selftest;
+mod suites;
+mod usage;
+
+use args::{Cli, Verb};
+use clap::Parser;
+use plimsoll_model::ExitCode;
+use std::ffi::OsString;
+use std::path::Path;
+
+fn main() -> std::process::ExitCode {
+    let mut arguments: Vec<OsString> = std::env::args_os().collect();
+    // Called through a link named after a bundled runtime.
+    let called = arguments.first().map(|a| Path::new(a).file_name().unwrap_or_default().to_owned());
+    if called.as_deref().is_some_and(|n| n == "plimsoll-oci") {
+        return plimsoll_oci::run(arguments.into_iter().skip(1)).into();
+    }
+    match arguments.get(1).and_then(|a| a.to_str()) {
+        Some(plimsoll_engine::pool::WORKER_VERB) => {
+            return plimsoll_engine::worker::main(suites::ALL).into();
+        }
+        Some("oci") => return plimsoll_oci::run(arguments.drain(2..)).into(),
+        Some("faults") => return plimsoll_faults::run(arguments.drain(2..)).into(),
+        _ => {}
+    }
+    if let Some(code) = plimsoll_bench_scenarios::inject::wrapper_main() {
+        return code;
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let _ = e.print();
+            let usage = e.use_stderr();
+            return if usage { ExitCode::Usage.code().into() } else { ExitCode::Success.code().into() };
+        }
+    };
+    match dispatch(cli) {
+        Ok(code) => code.code().into(),
+        Err(failure) => {
+            output::error(&failure);
+            failure.code.code().into()
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<ExitCode, usage::Failure> {
+    match cli.verb {
+        None => run::main_job(&cli.global),
+        Some(Verb::Run(options)) => run::verb(&cli.global, *options),
+        Some(Verb::List(options)) => browse::list(&options),
+        Some(Verb::Explain { name }) => browse::explain(&name),
+        Some(Verb::Coverage { format }) => browse::coverage(format),
+        Some(Verb::Doctor { json }) => browse::doctor(&cli.global, json),
+        Some(Verb::Gc { run }) => browse::gc(&cli.global, run.as_deref()),
+        Some(Verb::Report { verb }) => report::verb(verb),
+        Some(Verb::Bench(options)) => bench::verb(&cli.global, &options),
+        Some(Verb::Selftest(options)) => selftest::verb(&cli.global, &options),
+        Some(Verb::Schema { name }) => browse::schema(&name),
+        Some(Verb::Completions { shell }) => browse::completions(shell),
+        Some(Verb::Man) => browse::man(),
+        Some(Verb::Oci { .. } | Verb::Faults { .. }) => Ok(ExitCode::Usage),
+    }
+}

@@ -1,0 +1,311 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Conformance and benchmark harness for container runtimes.
+///
+/// Without a verb: judges the bundled reference runtime by every suite, benchmarks it beside the runtimes found on
+/// this host, and writes the reports.
+#[derive(Debug, Parser)]
+#[command(name = "plimsoll", version, about, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// Options of every verb.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 nothing unexpected · 1 gate closed · 2 usage · 3 trouble (retry may help) · \
+    4 nothing ran · 5 benchmark regression · 6 stale expectations · 7 benchmark cannot tell · 130/143 interrupted";
+
+/// Options of every verb.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Directory for the run file and the reports.
+    #[arg(long, global = true, default_value = "plimsoll-out", env = "PLIMSOLL_OUT")]
+    pub out: PathBuf,
+    /// Directory for what a run makes and removes again; needs a file system without noexec.
+    #[arg(long, global = true, default_value = "/var/tmp/plimsoll", env = "PLIMSOLL_WORK_DIR")]
+    pub work_dir: PathBuf,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Judge targets by the suites and write the reports.
+    Run(Box<RunArgs>),
+    /// List the cases.
+    List(ListArgs),
+    /// Print a requirement with the cases that cover it, or a case with the requirements that it covers.
+    Explain {
+        /// A requirement id, a case id, or a fault id.
+        name: String,
+    },
+    /// Print how much of each specification the suites cover.
+    Coverage {
+        /// Shape of the output.
+        #[arg(long, default_value = "human")]
+        format: Shape,
+    },
+    /// Say what this host can and cannot show.
+    Doctor {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove what killed runs left behind.
+    Gc {
+        /// Only this run.
+        #[arg(long)]
+        run: Option<String>,
+    },
+    /// Render, merge or compare run files.
+    Report {
+        /// What to do with them.
+        #[command(subcommand)]
+        verb: ReportVerb,
+    },
+    /// Compare runtimes by cold start, throughput and density.
+    Bench(BenchArgs),
+    /// Prove that the suites can fail: run them against injected faults.
+    Selftest(SelftestArgs),
+    /// Print a JSON Schema: run.
+    Schema {
+        /// `run` or `expectations`.
+        name: String,
+    },
+    /// Print a completion script.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page.
+    Man,
+    /// The bundled reference OCI runtime, with the usual command line.
+    Oci {
+        /// Its arguments.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// The fault-injecting OCI runtime wrapper.
+    Faults {
+        /// Its arguments.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+/// Shape of printed data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Shape {
+    /// For people.
+    Human,
+    /// One JSON document.
+    Json,
+    /// Markdown.
+    Markdown,
+}
+
+/// Shape of a run's output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Failures and a summary, for people.
+    Human,
+    /// The run file's lines.
+    Jsonl,
+    /// TAP 14.
+    Tap,
+    /// Failures and a summary, and annotations for GitHub Actions.
+    Github,
+}
+
+/// Selecting cases.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SelectArgs {
+    /// Profile: smoke, must, full, security or certify.
+    #[arg(short = 'P', long, default_value = "full", env = "PLIMSOLL_PROFILE")]
+    pub profile: String,
+    /// Filter expression: suite() section() case() req() level() tag(), and, or, not.
+    #[arg(short = 'E', long = "filter")]
+    pub filter: Vec<String>,
+    /// Exactly this case; repeat for more.
+    #[arg(long = "case")]
+    pub case: Vec<String>,
+    /// Parts of case ids, or paths such as oci-runtime/kill.
+    pub names: Vec<String>,
+}
+
+/// `plimsoll run`.
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// Target: oci:PATH, oci:NAME, NAME, cri:unix:///SOCKET, ref:oci; with ?key=value parameters. Repeat to compare.
+    #[arg(short = 't', long = "target", default_value = "ref:oci")]
+    pub target: Vec<String>,
+    /// Which cases.
+    #[command(flatten)]
+    pub select: SelectArgs,
+    /// Attempts at the same time.
+    #[arg(short = 'j', long, env = "PLIMSOLL_JOBS")]
+    pub jobs: Option<usize>,
+    /// Run only a share: slice:m/n, hash:m/n, or auto.
+    #[arg(long)]
+    pub partition: Option<String>,
+    /// Attempt a case that ended with Error this many times more.
+    #[arg(long, default_value_t = 0)]
+    pub retries: u32,
+    /// Stop after the first unexpected failure.
+    #[arg(long, conflicts_with = "max_fail")]
+    pub fail_fast: bool,
+    /// Stop after this many unexpected failures.
+    #[arg(long, default_value_t = 0)]
+    pub max_fail: u32,
+    /// Copy every attempt's work directory below this one.
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "plimsoll-out/kept")]
+    pub keep: Option<PathBuf>,
+    /// Seed of everything random.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Multiply every deadline by this.
+    #[arg(long, default_value_t = 1.0, env = "PLIMSOLL_TIMEOUT_SCALE")]
+    pub timeout_scale: f64,
+    /// Known failures, as TOML; see harness/docs/OUTCOMES.md.
+    #[arg(long)]
+    pub expectations: Option<PathBuf>,
+    /// Warnings, fixed known failures and stale entries close the gate as well.
+    #[arg(long)]
+    pub strict: bool,
+    /// Report to write: junit=PATH, html=PATH, markdown=PATH, tap=PATH, ctrf=PATH, openmetrics=PATH, badge=PATH, jsonl=PATH.
+    #[arg(long = "report", value_name = "KIND=PATH")]
+    pub report: Vec<String>,
+    /// Shape of standard output.
+    #[arg(long, default_value = "human")]
+    pub format: Format,
+    /// Print the plan and stop.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Always exit with 0 when something ran.
+    #[arg(long)]
+    pub exit_zero: bool,
+    /// A certifier's nonce, kept in the run file.
+    #[arg(long)]
+    pub challenge: Option<String>,
+}
+
+/// `plimsoll list`.
+#[derive(Debug, Clone, Args)]
+pub struct ListArgs {
+    /// Which cases.
+    #[command(flatten)]
+    pub select: SelectArgs,
+    /// `human`, `names` or `json`.
+    #[arg(long, default_value = "human", value_parser = ["human", "names", "json"])]
+    pub format: String,
+}
+
+/// `plimsoll report ...`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum ReportVerb {
+    /// Render a run file.
+    Render {
+        /// The run file.
+        run: PathBuf,
+        /// As for `plimsoll run`; the page to standard output when absent.
+        #[arg(long = "report", value_name = "KIND=PATH")]
+        report: Vec<String>,
+        /// An earlier run to compare with on the page.
+        #[arg(long)]
+        baseline: Option<PathBuf>,
+    },
+    /// Merge the shards of one run.
+    Merge {
+        /// The run files.
+        #[arg(required = true)]
+        runs: Vec<PathBuf>,
+        /// The merged run file.
+        #[arg(short, long)]
+        output: PathBuf,
+    },
+    /// Compare two runs.
+    Diff {
+        /// The earlier run file.
+        old: PathBuf,
+        /// The later run file.
+        new: PathBuf,
+        /// Shape of the output.
+        #[arg(long, default_value = "human")]
+        format: Shape,
+    },
+    /// Show how verdicts changed over several runs.
+    Trend {
+        /// The run files, oldest first.
+        #[arg(required = true)]
+        runs: Vec<PathBuf>,
+        /// Shape of the output.
+        #[arg(long, default_value = "human")]
+        format: Shape,
+    },
+}
+
+/// `plimsoll bench`.
+#[derive(Debug, Clone, Args)]
+pub struct BenchArgs {
+    /// Targets as for `run`; the first is the baseline. `?inject=DEFECT` wraps one in a known defect.
+    #[arg(short = 't', long = "target", required = true)]
+    pub target: Vec<String>,
+    /// Scenarios: cold-start, lifecycle, throughput, density, ... Repeat for more.
+    #[arg(short, long = "scenario", default_value = "cold-start")]
+    pub scenario: Vec<String>,
+    /// An earlier result to continue: its evidence is added to.
+    #[arg(long)]
+    pub baseline: Option<PathBuf>,
+    /// Gate profile: release, strict or smoke.
+    #[arg(long, default_value = "release")]
+    pub gate: String,
+    /// Seed of every random choice.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Longest time per scenario, in seconds.
+    #[arg(long, default_value_t = 60)]
+    pub budget: u64,
+    /// Most live containers in the density scenario.
+    #[arg(long, default_value_t = 50)]
+    pub density: usize,
+    /// Test the benchmark itself: inject known defects into the first target.
+    #[arg(long)]
+    pub selftest: bool,
+    /// Write the result as JSON here; bench.json in the output directory when absent.
+    #[arg(short, long)]
+    pub output: Option<PathBuf>,
+    /// Also write CSV, Markdown, Bencher, github-action-benchmark and OpenMetrics files into this directory.
+    #[arg(long)]
+    pub exports: Option<PathBuf>,
+}
+
+/// `plimsoll selftest`.
+#[derive(Debug, Clone, Args)]
+pub struct SelftestArgs {
+    /// The runtime to break.
+    #[arg(short = 't', long, default_value = "ref:oci")]
+    pub target: String,
+    /// Only faults whose id matches this glob; repeat for more.
+    #[arg(long = "faults")]
+    pub faults: Vec<String>,
+    /// Only so many faults, drawn with the seed.
+    #[arg(long)]
+    pub sample: Option<usize>,
+    /// Seed of the draw.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Run every case against every fault, not only the cases that cover what is broken.
+    #[arg(long)]
+    pub full: bool,
+    /// Attempts at the same time.
+    #[arg(short = 'j', long)]
+    pub jobs: Option<usize>,
+    /// Multiply every deadline by this.
+    #[arg(long, default_value_t = 1.0)]
+    pub timeout_scale: f64,
+}

@@ -1,0 +1,143 @@
+//! Writing reports, and the `report` verbs. Everything comes from run files.
+
+use crate::args::{ReportVerb, Shape};
+use crate::output;
+use crate::usage::{self, Failure};
+use plimsoll_model::{ExitCode, Run};
+use plimsoll_reports::{badge, ctrf, diff, html, junit, markdown, merge, openmetrics, tap, trend};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A report that the user asks for.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    kind: Kind,
+    path: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Junit,
+    Html,
+    Markdown,
+    Tap,
+    Ctrf,
+    OpenMetrics,
+    Badge,
+    Jsonl,
+}
+
+const KINDS: [(&str, Kind); 8] = [
+    ("junit", Kind::Junit),
+    ("html", Kind::Html),
+    ("markdown", Kind::Markdown),
+    ("tap", Kind::Tap),
+    ("ctrf", Kind::Ctrf),
+    ("openmetrics", Kind::OpenMetrics),
+    ("badge", Kind::Badge),
+    ("jsonl", Kind::Jsonl),
+];
+
+impl Wanted {
+    /// Parses `kind=path`.
+    pub fn parse(text: &str) -> Result<Self, Failure> {
+        let known: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
+        let hint = format!("write --report KIND=PATH with one of {}", known.join(", "));
+        let bad = || Failure::usage(format!("`{text}` names no report")).hint(hint.clone());
+        let (name, path) = text.split_once('=').ok_or_else(bad)?;
+        let kind = KINDS.iter().find(|(n, _)| *n == name).map(|(_, k)| *k).ok_or_else(bad)?;
+        if path.is_empty() {
+            return Err(bad());
+        }
+        Ok(Self { kind, path: path.into() })
+    }
+
+    /// Renders and writes it.
+    pub fn write(&self, run: &Run, baseline: Option<&Run>) -> Result<(), Failure> {
+        let text = match self.kind {
+            Kind::Junit => junit::render_all(run, &junit::Options::default()),
+            Kind::Html => page(run, baseline),
+            Kind::Markdown => markdown::summary(run),
+            Kind::Tap => tap::render(run),
+            Kind::Ctrf => ctrf::render(run, None),
+            Kind::OpenMetrics => openmetrics::render(run),
+            Kind::Badge => badge::render(run),
+            Kind::Jsonl => jsonl(run)?,
+        };
+        output::file(&self.path, text.as_bytes())
+    }
+}
+
+fn page(run: &Run, baseline: Option<&Run>) -> String {
+    html::render(run, &html::Options { assets: html::Assets::Inline, baseline })
+}
+
+fn jsonl(run: &Run) -> Result<String, Failure> {
+    let lines: Result<Vec<String>, _> = run.to_events().iter().map(serde_json::to_string).collect();
+    Ok(lines.map_err(|e| Failure::trouble(e.to_string()))?.join("\n") + "\n")
+}
+
+/// What every run writes into its output directory beside the run file: JUnit per target, the page, the summary.
+pub fn write_standard(run: &Run, out: &Path) -> Result<(), Failure> {
+    for file in junit::render(run, &junit::Options::default()) {
+        output::file(&out.join(&file.name), file.xml.as_bytes())?;
+    }
+    output::file(&out.join("report.html"), page(run, None).as_bytes())?;
+    output::file(&out.join("summary.md"), markdown::summary(run).as_bytes())
+}
+
+/// Reads a run file.
+pub fn read(path: &Path) -> Result<Run, Failure> {
+    let text = fs::read_to_string(path).map_err(|e| usage::file("read", path, &e))?;
+    Run::parse(&text).map_err(|e| {
+        Failure::usage(format!("{} is no usable run file: {e}", path.display()))
+            .hint("run files are written by `plimsoll run` as run.jsonl")
+    })
+}
+
+/// `plimsoll report`.
+pub fn verb(verb: ReportVerb) -> Result<ExitCode, Failure> {
+    match verb {
+        ReportVerb::Render { run, report, baseline } => render(&run, &report, baseline.as_deref()),
+        ReportVerb::Merge { runs, output: path } => {
+            let runs = runs.iter().map(|r| read(r)).collect::<Result<Vec<_>, _>>()?;
+            let merged = merge::merge(runs).map_err(|e| Failure::usage(e.to_string()))?;
+            output::file(&path, jsonl(&merged)?.as_bytes())?;
+            Ok(ExitCode::Success)
+        }
+        ReportVerb::Diff { old, new, format } => {
+            let difference = diff::compare(&read(&old)?, &read(&new)?);
+            output::data(&match format {
+                Shape::Human => difference.to_text(),
+                Shape::Json => difference.to_json(),
+                Shape::Markdown => difference.to_markdown(),
+            });
+            Ok(ExitCode::Success)
+        }
+        ReportVerb::Trend { runs, format } => {
+            let runs = runs.iter().map(|r| read(r)).collect::<Result<Vec<_>, _>>()?;
+            let trend = trend::trend(&runs);
+            output::data(&match format {
+                Shape::Human => trend.to_text(),
+                Shape::Json => trend.to_json(),
+                Shape::Markdown => trend.to_markdown(),
+            });
+            Ok(ExitCode::Success)
+        }
+    }
+}
+
+fn render(path: &Path, reports: &[String], baseline: Option<&Path>) -> Result<ExitCode, Failure> {
+    let run = read(path)?;
+    let baseline = baseline.map(read).transpose()?;
+    if !run.is_complete() {
+        output::note(&format!("{} is incomplete: the run was cut off or cancelled", path.display()));
+    }
+    if reports.is_empty() {
+        output::data(&page(&run, baseline.as_ref()));
+    }
+    for report in reports {
+        Wanted::parse(report)?.write(&run, baseline.as_ref())?;
+    }
+    Ok(ExitCode::Success)
+}

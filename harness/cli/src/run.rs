@@ -1,0 +1,349 @@
+//! `plimsoll run`, and the main job when no verb is given.
+
+use crate::args::{BenchArgs, Format, Global, RunArgs, SelectArgs};
+use crate::browse;
+use crate::output;
+use crate::report;
+use crate::suites;
+use crate::usage::{self, Failure};
+use plimsoll_engine::run::{Finished, Interrupt};
+use plimsoll_engine::target::Bundled;
+use plimsoll_engine::{Partition, RunOptions, doctor};
+use plimsoll_kit::job::Limits;
+use plimsoll_model::{Event, ExitCode, Expectations, HostFacts, Judgement, Run, TargetSpec};
+use std::fs::{self, File};
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+/// Program and version as reports show it.
+pub const TOOL: &str = concat!("plimsoll ", env!("CARGO_PKG_VERSION"));
+
+/// This executable, for workers and for the bundled runtimes.
+pub fn bundled() -> Result<Bundled, Failure> {
+    let program =
+        std::env::current_exe().map_err(|e| Failure::trouble(format!("cannot find this executable: {e}")))?;
+    Ok(Bundled { program, oci_verb: "oci".into() })
+}
+
+/// Looks at the host and refuses to go on where nothing can run.
+pub fn fit_host(global: &Global) -> Result<HostFacts, Failure> {
+    let (facts, findings) = doctor::examine(&global.work_dir);
+    match findings.iter().find(|f| f.grade == doctor::Grade::Broken) {
+        Some(broken) => Err(Failure::trouble(format!("{}: {}", broken.topic, broken.found)).hint(broken.fix.clone())),
+        None => Ok(facts),
+    }
+}
+
+/// Parses target strings.
+pub fn targets(texts: &[String]) -> Result<Vec<TargetSpec>, Failure> {
+    texts
+        .iter()
+        .map(|t| {
+            t.parse().map_err(|e: plimsoll_model::target::TargetError| {
+                Failure::usage(e.to_string()).hint("examples: runc, oci:/usr/bin/crun?cgroups=legacy, ref:oci")
+            })
+        })
+        .collect()
+}
+
+/// A seed that differs from run to run.
+pub fn fresh_seed() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    (now.as_nanos() as u64) ^ (u64::from(std::process::id()) << 32)
+}
+
+/// `plimsoll run`.
+pub fn verb(global: &Global, args: RunArgs) -> Result<ExitCode, Failure> {
+    let options = options(global, &args)?;
+    let reports = args.report.iter().map(|r| report::Wanted::parse(r)).collect::<Result<Vec<_>, _>>()?;
+    if args.dry_run {
+        return browse::list(&crate::args::ListArgs { select: args.select, format: "human".into() });
+    }
+    let whole = options.filters.is_empty() && options.selection.partition.is_none();
+    let finished = execute(global, &options, args.format, whole)?;
+    let run = finished.run;
+    report::write_standard(&run, &global.out)?;
+    for wanted in &reports {
+        wanted.write(&run, None)?;
+    }
+    show(&run, args.format, &global.out);
+    let code = run.footer.as_ref().map_or(ExitCode::Trouble, |f| code_of(f.exit_code));
+    let excused = args.exit_zero && !matches!(code, ExitCode::NothingRan | ExitCode::Interrupted | ExitCode::Terminated);
+    Ok(if excused { ExitCode::Success } else { code })
+}
+
+fn code_of(code: u8) -> ExitCode {
+    ExitCode::ALL.into_iter().find(|c| c.code() == code).unwrap_or(ExitCode::Trouble)
+}
+
+fn options(global: &Global, args: &RunArgs) -> Result<RunOptions, Failure> {
+    let (mut selection, filters) = browse::selection(&args.select)?;
+    selection.partition = args.partition.as_deref().map(partition).transpose()?.flatten();
+    if !(args.timeout_scale.is_finite() && args.timeout_scale > 0.0) {
+        return Err(Failure::usage("--timeout-scale takes a number above 0"));
+    }
+    let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, |n| n.get() + 1));
+    if jobs == 0 {
+        return Err(Failure::usage("--jobs takes a number above 0"));
+    }
+    let targets = targets(&args.target)?;
+    let expectations = args.expectations.as_deref().map(read_expectations).transpose()?.unwrap_or_default();
+    Ok(RunOptions {
+        targets,
+        suites: suites::ALL.to_vec(),
+        selection,
+        filters,
+        jobs,
+        limits: Limits::default().scaled(args.timeout_scale),
+        seed: args.seed.unwrap_or_else(fresh_seed),
+        retries: args.retries,
+        max_fail: if args.fail_fast { 1 } else { args.max_fail },
+        keep: args.keep.as_ref().map(|k| std::path::absolute(k).unwrap_or_else(|_| k.clone())),
+        work_root: global.work_dir.clone(),
+        expectations,
+        strict: args.strict,
+        command: std::env::args().skip(1).collect(),
+        challenge: args.challenge.clone(),
+        tool: TOOL.to_owned(),
+        bundled: bundled()?,
+        host: fit_host(global)?,
+    })
+}
+
+/// Reads the share from the flag, or with `auto` from what the CI system or Kubernetes sets; `None` when that is the
+/// whole.
+fn partition(text: &str) -> Result<Option<Partition>, Failure> {
+    if text != "auto" {
+        return text.parse().map(Some).map_err(Failure::usage);
+    }
+    let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u32>().ok());
+    // Index variable, total variable, and what has to be added to make the index count from 1.
+    let known = [
+        ("JOB_COMPLETION_INDEX", "JOB_COMPLETIONS", 1),
+        ("CI_NODE_INDEX", "CI_NODE_TOTAL", 0),
+        ("BUILDKITE_PARALLEL_JOB", "BUILDKITE_PARALLEL_JOB_COUNT", 1),
+        ("CIRCLE_NODE_INDEX", "CIRCLE_NODE_TOTAL", 1),
+    ];
+    for (index, total, add) in known {
+        if let (Some(index), Some(total)) = (number(index), number(total)) {
+            return format!("hash:{}/{total}", index + add).parse().map(Some).map_err(Failure::usage);
+        }
+    }
+    Err(Failure::usage("--partition auto finds no index variable").hint("known: JOB_COMPLETION_INDEX with JOB_COMPLETIONS, CI_NODE_INDEX, BUILDKITE_PARALLEL_JOB, CIRCLE_NODE_INDEX"))
+}
+
+fn read_expectations(path: &Path) -> Result<Expectations, Failure> {
+    let text = fs::read_to_string(path).map_err(|e| usage::file("read", path, &e))?;
+    toml::from_str(&text).map_err(|e| Failure::usage(format!("{}: {e}", path.display())))
+}
+
+/// Runs, writing `run.jsonl` as events come, and shows progress.
+fn execute(global: &Global, options: &RunOptions, format: Format, whole: bool) -> Result<Finished, Failure> {
+    fs::create_dir_all(&global.out).map_err(|e| usage::file("make", &global.out, &e))?;
+    let path = global.out.join("run.jsonl");
+    let mut file = File::create(&path).map_err(|e| usage::file("write", &path, &e))?;
+    let mut progress = Progress::new(format);
+    let mut write_error = None;
+    let mut sink = |event: &Event| {
+        let line = serde_json::to_string(event).unwrap_or_default();
+        if let Err(e) = writeln!(file, "{line}") {
+            write_error.get_or_insert(e);
+        }
+        progress.event(event, &line);
+    };
+    let exit_code = |run: &Run, interrupt: Option<Interrupt>| exit_code(options, run, interrupt, whole).code();
+    let finished = plimsoll_engine::run(options, &mut sink, &exit_code)?;
+    progress.end();
+    match write_error {
+        Some(e) => Err(usage::file("write", &path, &e).hint("free some space or choose another place with --out")),
+        None => Ok(finished),
+    }
+}
+
+fn exit_code(options: &RunOptions, run: &Run, interrupt: Option<Interrupt>, whole: bool) -> ExitCode {
+    let stale = if whole { stale_entries(&options.expectations, run) } else { Vec::new() };
+    let code = plimsoll_reports::verdict::gate(run, options.strict, &stale);
+    match interrupt {
+        Some(Interrupt::Int) => code.and(ExitCode::Interrupted),
+        Some(Interrupt::Term) => code.and(ExitCode::Terminated),
+        None => code,
+    }
+}
+
+/// Entries of the expectations file that match no case of the run.
+fn stale_entries(expectations: &Expectations, run: &Run) -> Vec<String> {
+    let mut used = vec![false; expectations.entries.len()];
+    for record in &run.records {
+        let version = run.header.targets.iter().find(|t| t.label == record.target).map(|t| t.version.as_str());
+        if let Some(i) = expectations.find(&record.target, version.unwrap_or_default(), &record.case) {
+            used[i] = true;
+        }
+    }
+    expectations.entries.iter().zip(used).filter(|(_, used)| !used).map(|(e, _)| e.case.clone()).collect()
+}
+
+/// What is shown while a run goes on: a bar on a terminal, plain lines elsewhere.
+struct Progress {
+    format: Format,
+    bar: Option<indicatif::ProgressBar>,
+    started: std::time::Instant,
+    last: std::time::Instant,
+    done: u64,
+    total: u64,
+    bad: u64,
+}
+
+impl Progress {
+    fn new(format: Format) -> Self {
+        let terminal = std::io::stderr().is_terminal() && std::env::var_os("CI").is_none();
+        let bar = terminal.then(|| {
+            let style = indicatif::ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}");
+            indicatif::ProgressBar::new(0).with_style(style.unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()))
+        });
+        let now = std::time::Instant::now();
+        Self { format, bar, started: now, last: now, done: 0, total: 0, bad: 0 }
+    }
+
+    fn event(&mut self, event: &Event, line: &str) {
+        if self.format == Format::Jsonl {
+            output::line(line);
+        }
+        match event {
+            Event::Header(h) => {
+                self.total = (h.plan.len() * h.targets.len()) as u64;
+                for t in &h.targets {
+                    let spec = t.spec_version.as_ref().map(|v| format!(", declares {v}")).unwrap_or_default();
+                    let unfit = t.unfit.as_ref().map(|u| format!("\n  unfit: {u}")).unwrap_or_default();
+                    output::note(&format!("target {}: {}{spec}{unfit}", t.label, t.version));
+                }
+                output::note(&format!("{} cases on {} target(s), profile {}, seed {}", h.plan.len(), h.targets.len(), h.profile, h.seed));
+                if let Some(bar) = &self.bar {
+                    bar.set_length(self.total);
+                }
+            }
+            Event::CaseFinished(record) if !record.superseded => {
+                self.done += 1;
+                self.bad += u64::from(matches!(record.judgement, Judgement::Bad | Judgement::Trouble));
+                self.tick();
+            }
+            _ => {}
+        }
+    }
+
+    fn tick(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(self.done);
+            bar.set_message(format!("{} unexpected", self.bad));
+        } else if self.last.elapsed().as_secs() >= 10 {
+            self.last = std::time::Instant::now();
+            let seconds = self.started.elapsed().as_secs();
+            output::note(&format!("{}/{} cases, {} unexpected, {seconds} s", self.done, self.total, self.bad));
+        }
+    }
+
+    fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn show(run: &Run, format: Format, out: &Path) {
+    match format {
+        Format::Jsonl => {}
+        Format::Tap => output::data(&plimsoll_reports::tap::render(run)),
+        Format::Human | Format::Github => {
+            for record in run.records.iter().filter(|r| !quiet(&r.judgement)).take(40) {
+                output::data(&plimsoll_reports::terminal::failure_block(record, &run.header, record.attempt));
+                output::line("");
+            }
+            if format == Format::Github || std::env::var_os("GITHUB_ACTIONS").is_some() {
+                plimsoll_reports::github::annotations(run).iter().for_each(|a| output::line(a));
+            }
+            output::data(&plimsoll_reports::terminal::summary(run));
+            output::line(&format!("report: {}", out.join("report.html").display()));
+        }
+    }
+}
+
+fn quiet(judgement: &Judgement) -> bool {
+    matches!(judgement, Judgement::Good | Judgement::Neutral | Judgement::Known { .. } | Judgement::Warned)
+}
+
+/// The main job: the bundled reference runtime through the suites, then the benchmarks beside the runtimes found on
+/// this host, then the reports.
+pub fn main_job(global: &Global) -> Result<ExitCode, Failure> {
+    let args = RunArgs {
+        target: vec!["ref:oci".into()],
+        select: SelectArgs { profile: "full".into(), ..SelectArgs::default() },
+        jobs: None,
+        partition: None,
+        retries: 0,
+        fail_fast: false,
+        max_fail: 0,
+        keep: None,
+        seed: None,
+        timeout_scale: 1.0,
+        expectations: None,
+        strict: false,
+        report: vec![],
+        format: Format::Human,
+        dry_run: false,
+        exit_zero: false,
+        challenge: None,
+    };
+    let options = options(global, &args)?;
+    let finished = execute(global, &options, args.format, true)?;
+    let mut run = finished.run;
+    let mut code = run.footer.as_ref().map_or(ExitCode::Trouble, |f| code_of(f.exit_code));
+    if finished.interrupt.is_none() {
+        match benchmarks(global) {
+            Ok(result) => {
+                let event = Event::Bench { name: "bench".into(), result };
+                append(&global.out.join("run.jsonl"), &event, &mut run)?;
+            }
+            Err(failure) => {
+                output::error(&failure);
+                code = code.and(failure.code);
+            }
+        }
+    }
+    report::write_standard(&run, &global.out)?;
+    show(&run, args.format, &global.out);
+    Ok(code)
+}
+
+/// Benchmarks in a process of their own: the driver wants to be the only parent of what it measures.
+fn benchmarks(global: &Global) -> Result<serde_json::Value, Failure> {
+    output::note("benchmarks: cold start, throughput and density of the reference runtime and of what is installed");
+    let path = global.out.join("bench.json");
+    let found = ["runc", "crun"].iter().filter(|name| on_path(name));
+    let mut targets = vec!["ref:oci".to_owned()];
+    targets.extend(found.map(|n| if *n == "crun" { format!("oci:{n}?cgroups=legacy") } else { format!("oci:{n}") }));
+    let args = BenchArgs {
+        target: targets,
+        scenario: ["cold-start", "throughput", "density"].map(str::to_owned).to_vec(),
+        baseline: None,
+        gate: "smoke".into(),
+        seed: 1,
+        budget: 15,
+        density: 20,
+        selftest: false,
+        output: Some(path.clone()),
+        exports: None,
+    };
+    crate::bench::in_child(global, &args)?;
+    let text = fs::read_to_string(&path).map_err(|e| usage::file("read", &path, &e))?;
+    serde_json::from_str(&text).map_err(|e| Failure::trouble(format!("{}: {e}", path.display())))
+}
+
+fn on_path(name: &str) -> bool {
+    ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"].iter().any(|d| Path::new(d).join(name).is_file())
+}
+
+/// Adds an event before the footer: the file is written anew, so that the footer stays last.
+fn append(path: &PathBuf, event: &Event, run: &mut Run) -> Result<(), Failure> {
+    run.push(event.clone());
+    let lines: Vec<String> = run.to_events().iter().filter_map(|e| serde_json::to_string(e).ok()).collect();
+    output::file(path, format!("{}\n", lines.join("\n")).as_bytes())
+}

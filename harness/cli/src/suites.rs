@@ -1,0 +1,6 @@
+//! The suites of this build, written out.
+
+use plimsoll_kit::Suite;
+
+/// All suites, in the order in which they run.
+pub static ALL: &[&Suite] = &[&plimsoll_suite_oci_runtime::SUITE];
