@@ -65,7 +65,7 @@ pub fn explain(name: &str) -> Result<ExitCode, Failure> {
         output::data(&explain_case(case, &plan));
         return Ok(ExitCode::Success);
     }
-    if let Some(fault) = plimsoll_faults::find(name) {
+    if let Ok(fault) = plimsoll_faults::find(name) {
         output::line(&format!("{}  {}\nbreaks: {}", fault.id, fault.title, fault.requirements.join(", ")));
         return Ok(ExitCode::Success);
     }
@@ -78,7 +78,11 @@ pub fn explain(name: &str) -> Result<ExitCode, Failure> {
         .filter(|id| id.contains(name))
         .take(8)
         .collect();
-    let hint = if near.is_empty() { "`plimsoll list` shows the cases".to_owned() } else { format!("did you mean {}?", near.join(", ")) };
+    let hint = if near.is_empty() {
+        "`plimsoll list` shows the cases".to_owned()
+    } else {
+        format!("did you mean {}?", near.join(", "))
+    };
     Err(Failure::usage(format!("no requirement, case or fault is called `{name}`")).hint(hint))
 }
 
@@ -104,7 +108,7 @@ fn explain_requirement(row: &Requirement, plan: &Plan) -> String {
     } else if cases.is_empty() {
         text.push_str("  open      no case covers it yet\n");
     }
-    for fault in plimsoll_faults::catalogue().iter().filter(|f| f.requirements.contains(&row.id.as_str())) {
+    for fault in plimsoll_faults::catalogue().iter().filter(|f| f.requirements.contains(&row.id)) {
         let _ = writeln!(text, "  fault     {}  {}", fault.id, fault.title);
     }
     text
@@ -113,7 +117,14 @@ fn explain_requirement(row: &Requirement, plan: &Plan) -> String {
 fn explain_case(case: &PlannedCase, plan: &Plan) -> String {
     let mut text = format!("{}\n  {}\n  source    {}:{}\n", case.id, case.summary, case.file, case.line);
     for row in case.covers.iter().filter_map(|id| plan.catalogue.get(id)) {
-        let _ = writeln!(text, "  {:<9} {}  {}\n            {}", row.level.word(), row.id, row.clause(), row.text);
+        let _ = writeln!(
+            text,
+            "  {:<9} {}  {}\n            {}",
+            row.level.word(),
+            row.id,
+            row.clause(),
+            row.text
+        );
     }
     let _ = writeln!(text, "  run it    plimsoll run -t TARGET --case {}", case.id);
     text
@@ -157,7 +168,8 @@ pub fn doctor(global: &Global, json: bool) -> Result<ExitCode, Failure> {
 
 /// `plimsoll gc`.
 pub fn gc(global: &Global, run: Option<&str>) -> Result<ExitCode, Failure> {
-    let found = gc::collect(&global.work_dir, run).map_err(|e| crate::usage::file("read", &global.work_dir, &e))?;
+    let found =
+        gc::collect(&global.work_dir, run).map_err(|e| crate::usage::file("read", &global.work_dir, &e))?;
     let mut code = ExitCode::Success;
     for one in &found {
         match one {
@@ -183,7 +195,11 @@ pub fn schema(name: &str) -> Result<ExitCode, Failure> {
     let schema = match name {
         "run" => schemars::schema_for!(plimsoll_model::Event),
         "expectations" => schemars::schema_for!(plimsoll_model::Expectations),
-        _ => return Err(Failure::usage(format!("no schema is called `{name}`")).hint("known: run, expectations")),
+        _ => {
+            return Err(
+                Failure::usage(format!("no schema is called `{name}`")).hint("known: run, expectations")
+            );
+        }
     };
     output::line(&serde_json::to_string_pretty(&schema).map_err(|e| Failure::trouble(e.to_string()))?);
     Ok(ExitCode::Success)

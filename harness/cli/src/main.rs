@@ -31,7 +31,7 @@ fn main() -> std::process::ExitCode {
             return plimsoll_engine::worker::main(suites::ALL).into();
         }
         Some("oci") => return plimsoll_oci::run(arguments.drain(2..)).into(),
-        Some("faults") => return plimsoll_faults::run(arguments.drain(2..)).into(),
+        Some("faults") => return plimsoll_faults::run_as(&["faults"], arguments.split_off(2)).into(),
         _ => {}
     }
     if let Some(code) = plimsoll_bench_scenarios::inject::wrapper_main() {

@@ -29,7 +29,9 @@ pub fn bundled() -> Result<Bundled, Failure> {
 pub fn fit_host(global: &Global) -> Result<HostFacts, Failure> {
     let (facts, findings) = doctor::examine(&global.work_dir);
     match findings.iter().find(|f| f.grade == doctor::Grade::Broken) {
-        Some(broken) => Err(Failure::trouble(format!("{}: {}", broken.topic, broken.found)).hint(broken.fix.clone())),
+        Some(broken) => {
+            Err(Failure::trouble(format!("{}: {}", broken.topic, broken.found)).hint(broken.fix.clone()))
+        }
         None => Ok(facts),
     }
 }
@@ -40,7 +42,8 @@ pub fn targets(texts: &[String]) -> Result<Vec<TargetSpec>, Failure> {
         .iter()
         .map(|t| {
             t.parse().map_err(|e: plimsoll_model::target::TargetError| {
-                Failure::usage(e.to_string()).hint("examples: runc, oci:/usr/bin/crun?cgroups=legacy, ref:oci")
+                Failure::usage(e.to_string())
+                    .hint("examples: runc, oci:/usr/bin/crun?cgroups=legacy, ref:oci")
             })
         })
         .collect()
@@ -68,7 +71,8 @@ pub fn verb(global: &Global, args: RunArgs) -> Result<ExitCode, Failure> {
     }
     show(&run, args.format, &global.out);
     let code = run.footer.as_ref().map_or(ExitCode::Trouble, |f| code_of(f.exit_code));
-    let excused = args.exit_zero && !matches!(code, ExitCode::NothingRan | ExitCode::Interrupted | ExitCode::Terminated);
+    let excused = args.exit_zero
+        && !matches!(code, ExitCode::NothingRan | ExitCode::Interrupted | ExitCode::Terminated);
     Ok(if excused { ExitCode::Success } else { code })
 }
 
@@ -151,11 +155,14 @@ fn execute(global: &Global, options: &RunOptions, format: Format, whole: bool) -
         }
         progress.event(event, &line);
     };
-    let exit_code = |run: &Run, interrupt: Option<Interrupt>| exit_code(options, run, interrupt, whole).code();
+    let exit_code =
+        |run: &Run, interrupt: Option<Interrupt>| exit_code(options, run, interrupt, whole).code();
     let finished = plimsoll_engine::run(options, &mut sink, &exit_code)?;
     progress.end();
     match write_error {
-        Some(e) => Err(usage::file("write", &path, &e).hint("free some space or choose another place with --out")),
+        Some(e) => {
+            Err(usage::file("write", &path, &e).hint("free some space or choose another place with --out"))
+        }
         None => Ok(finished),
     }
 }
@@ -174,7 +181,8 @@ fn exit_code(options: &RunOptions, run: &Run, interrupt: Option<Interrupt>, whol
 fn stale_entries(expectations: &Expectations, run: &Run) -> Vec<String> {
     let mut used = vec![false; expectations.entries.len()];
     for record in &run.records {
-        let version = run.header.targets.iter().find(|t| t.label == record.target).map(|t| t.version.as_str());
+        let version =
+            run.header.targets.iter().find(|t| t.label == record.target).map(|t| t.version.as_str());
         if let Some(i) = expectations.find(&record.target, version.unwrap_or_default(), &record.case) {
             used[i] = true;
         }
@@ -198,7 +206,8 @@ impl Progress {
         let terminal = std::io::stderr().is_terminal() && std::env::var_os("CI").is_none();
         let bar = terminal.then(|| {
             let style = indicatif::ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}");
-            indicatif::ProgressBar::new(0).with_style(style.unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()))
+            indicatif::ProgressBar::new(0)
+                .with_style(style.unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()))
         });
         let now = std::time::Instant::now();
         Self { format, bar, started: now, last: now, done: 0, total: 0, bad: 0 }
@@ -216,7 +225,13 @@ impl Progress {
                     let unfit = t.unfit.as_ref().map(|u| format!("\n  unfit: {u}")).unwrap_or_default();
                     output::note(&format!("target {}: {}{spec}{unfit}", t.label, t.version));
                 }
-                output::note(&format!("{} cases on {} target(s), profile {}, seed {}", h.plan.len(), h.targets.len(), h.profile, h.seed));
+                output::note(&format!(
+                    "{} cases on {} target(s), profile {}, seed {}",
+                    h.plan.len(),
+                    h.targets.len(),
+                    h.profile,
+                    h.seed
+                ));
                 if let Some(bar) = &self.bar {
                     bar.set_length(self.total);
                 }
@@ -237,7 +252,10 @@ impl Progress {
         } else if self.last.elapsed().as_secs() >= 10 {
             self.last = std::time::Instant::now();
             let seconds = self.started.elapsed().as_secs();
-            output::note(&format!("{}/{} cases, {} unexpected, {seconds} s", self.done, self.total, self.bad));
+            output::note(&format!(
+                "{}/{} cases, {} unexpected, {seconds} s",
+                self.done, self.total, self.bad
+            ));
         }
     }
 
@@ -315,11 +333,15 @@ pub fn main_job(global: &Global) -> Result<ExitCode, Failure> {
 
 /// Benchmarks in a process of their own: the driver wants to be the only parent of what it measures.
 fn benchmarks(global: &Global) -> Result<serde_json::Value, Failure> {
-    output::note("benchmarks: cold start, throughput and density of the reference runtime and of what is installed");
+    output::note(
+        "benchmarks: cold start, throughput and density of the reference runtime and of what is installed",
+    );
     let path = global.out.join("bench.json");
     let found = ["runc", "crun"].iter().filter(|name| on_path(name));
     let mut targets = vec!["ref:oci".to_owned()];
-    targets.extend(found.map(|n| if *n == "crun" { format!("oci:{n}?cgroups=legacy") } else { format!("oci:{n}") }));
+    targets.extend(
+        found.map(|n| if *n == "crun" { format!("oci:{n}?cgroups=legacy") } else { format!("oci:{n}") }),
+    );
     let args = BenchArgs {
         target: targets,
         scenario: ["cold-start", "throughput", "density"].map(str::to_owned).to_vec(),
@@ -338,7 +360,9 @@ fn benchmarks(global: &Global) -> Result<serde_json::Value, Failure> {
 }
 
 fn on_path(name: &str) -> bool {
-    ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"].iter().any(|d| Path::new(d).join(name).is_file())
+    ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"]
+        .iter()
+        .any(|d| Path::new(d).join(name).is_file())
 }
 
 /// Adds an event before the footer: the file is written anew, so that the footer stays last.

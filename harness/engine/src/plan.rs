@@ -1,8 +1,8 @@
 //! Planning: which cases a run holds. Pure.
 
 use crate::filter::{Filter, FilterError};
+use plimsoll_kit::Suite;
 use plimsoll_kit::case::{Bound, Drives, SuiteError};
-use plimsoll_kit::{Suite, case};
 use plimsoll_model::{Catalogue, PlannedCase, Severity, SpecVersion};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -241,7 +241,7 @@ pub fn suite_of<'a>(suites: &[&'a Suite], id: &str) -> Option<&'a Suite> {
 }
 
 /// Finds a bound case by its id.
-pub fn find_case(suites: &[&'static Suite], id: &str) -> Option<(case::Bound, &'static Suite)> {
+pub fn find_case(suites: &[&'static Suite], id: &str) -> Option<(Bound, &'static Suite)> {
     let suite = suite_of(suites, id)?;
     let bound = suite.bound().ok()?.into_iter().find(|b| b.id.as_str() == id)?;
     Some((bound, suite))
