@@ -255,7 +255,7 @@ impl Builder {
         } else {
             None
         };
-        let pauses = self.script.text("", None).contains("\"pause_forever\"");
+        let pauses = self.script.waits();
         let container = Container {
             shared: Rc::new(Shared {
                 cx,
@@ -293,7 +293,7 @@ impl Builder {
         let call = container.start().await?;
         container.accepted(&call, "start")?;
         if container.shared.pauses {
-            container.wait_for_answer("pause_forever").await?;
+            container.wait_for("is ready", Answers::is_ready).await?;
         }
         Ok(container)
     }
@@ -624,18 +624,23 @@ impl Container {
 
     /// Waits for the answer to a step, and gives all answers so far.
     pub async fn wait_for_answer(&self, step: &str) -> Result<Answers, Stop> {
+        self.wait_for(&format!("answers `{step}`"), |answers| !answers.all(step).is_empty()).await
+    }
+
+    /// Waits until the answers so far satisfy `condition`; `what` completes "the program ...".
+    pub async fn wait_for(&self, what: &str, condition: impl Fn(&Answers) -> bool) -> Result<Answers, Stop> {
         let limit = self.shared.cx.limits().wait();
-        let what = format!("the program answers `{step}`");
+        let what = format!("the program {what}");
         let result = wait_until(&what, limit, async || {
+            // Asked before the answers are read: what was written before the end is then seen.
+            let ended = self.has_exited();
             let answers = self.answers_so_far()?;
-            if !answers.all(step).is_empty() {
+            if condition(&answers) {
                 return Ok(Poll::Ready(answers));
             }
-            if self.has_exited() && self.answers_so_far()?.all(step).is_empty() {
-                return Err(Stop::violation(
-                    format!("the program answers `{step}`"),
-                    format!("it ended before; it wrote {:?}", self.shorten()?),
-                ));
+            if ended {
+                let actual = format!("it ended before; it wrote {:?}", self.shorten()?);
+                return Err(Stop::violation(what.clone(), actual));
             }
             Ok(Poll::NotYet("no answer".into()))
         });

@@ -72,6 +72,12 @@ impl Script {
         self.act("pause_forever", json!({}))
     }
 
+    /// Whether a step of it waits for a signal, having said that it is ready.
+    pub(crate) fn waits(&self) -> bool {
+        let waiting = ["pause_forever", "wait", "signals"];
+        self.steps.iter().any(|s| s["do"].as_str().or(s["ask"].as_str()).is_some_and(|n| waiting.contains(&n)))
+    }
+
     /// The script's text with a nonce; answers go to `out` instead of standard output when given.
     pub fn text(&self, nonce: &str, out: Option<&str>) -> String {
         let mut document = json!({ "nonce": nonce, "steps": self.steps });
@@ -119,6 +125,7 @@ impl Answer {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Answers {
     by_index: BTreeMap<usize, Vec<Answer>>,
+    events: Vec<(usize, Value)>,
     done: bool,
     raw: String,
 }
@@ -134,6 +141,9 @@ impl Answers {
             }
             if value.get("done").is_some() {
                 answers.done = true;
+            }
+            if let (Some(of), Some(event)) = (value["of"].as_u64(), value.get("event")) {
+                answers.events.push((of as usize, event.clone()));
             }
             let Some(index) = value["i"].as_u64() else { continue };
             let step = value["step"].as_str().unwrap_or_default().to_owned();
@@ -157,6 +167,16 @@ impl Answers {
     /// Whether any step has answered.
     pub fn is_empty(&self) -> bool {
         self.by_index.is_empty()
+    }
+
+    /// What steps told on the way, in order: the step's index and the event.
+    pub fn events(&self) -> &[(usize, Value)] {
+        &self.events
+    }
+
+    /// Whether a waiting step has said that it is ready to be signalled.
+    pub fn is_ready(&self) -> bool {
+        !self.all("pause_forever").is_empty() || self.events.iter().any(|(_, e)| e["ready"] == true)
     }
 
     /// Everything that was written, answers or not.
