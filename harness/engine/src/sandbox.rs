@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 pub fn enter(job: &Job) -> io::Result<()> {
     nix::sys::prctl::set_child_subreaper(true)?;
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+    make_parents(&job.cgroup);
     join_cgroup(&job.cgroup)?;
     if let Target::Oci(target) = &job.target {
         unshare(CloneFlags::CLONE_NEWNS)?;
@@ -31,6 +32,26 @@ pub fn tracking_hierarchy() -> Option<Hierarchy> {
     let all = host::hierarchies();
     let v2 = all.iter().find(|h| h.unified).cloned();
     v2.or_else(|| all.into_iter().find(|h| h.controllers.iter().any(|c| c == "freezer" || c == "pids")))
+}
+
+/// Makes the attempt's cgroup in every version 1 hierarchy, so that a runtime creates the container's own cgroup and no
+/// parent: what it leaves can then be told from what is the harness's. A new cpuset is useless until it has processors
+/// and memory nodes. What fails here shows in the cases that need it.
+fn make_parents(cgroup: &str) {
+    for h in host::hierarchies().iter().filter(|h| !h.unified) {
+        let mut dir = h.mount.clone();
+        for part in cgroup.split('/').filter(|p| !p.is_empty()) {
+            let parent = dir.clone();
+            dir.push(part);
+            let _ = fs::create_dir(&dir);
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                if fs::read_to_string(dir.join(file)).is_ok_and(|t| t.trim().is_empty()) {
+                    let inherited = fs::read_to_string(parent.join(file)).unwrap_or_default();
+                    let _ = fs::write(dir.join(file), inherited.trim());
+                }
+            }
+        }
+    }
 }
 
 /// Moves this process into a leaf of the attempt's cgroup, so that whatever it starts can be found again.

@@ -35,12 +35,23 @@ pub async fn clean_up(cx: &Cx, before: &[String]) -> Vec<String> {
             let _ = cx.runtime().delete_force(container.id()).await;
         }
     }
+    // A case may have called create without a handle of the kit's.
+    for id in known_ids(cx) {
+        let _ = cx.runtime().delete_force(&id).await;
+    }
     let settled = wait_until("nothing is left behind", SETTLE, async || {
         let left = leftovers(cx, before);
         Ok::<_, Stop>(if left.is_empty() { Poll::Ready(()) } else { Poll::NotYet(String::new()) })
     })
     .await;
     if settled.is_ok() { Vec::new() } else { leftovers(cx, before) }
+}
+
+/// Ids of this attempt in the runtime's state directory.
+fn known_ids(cx: &Cx) -> Vec<String> {
+    let entries = fs::read_dir(cx.runtime().root()).into_iter().flatten().flatten();
+    let names = entries.map(|e| e.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with(&format!("pl-{}-", cx.nonce())) && !name.contains('.')).collect()
 }
 
 fn leftovers(cx: &Cx, before: &[String]) -> Vec<String> {
