@@ -1,4 +1,5 @@
 //! Runtimes that are none: each gets a clear message, the documented exit code, an end in time, and leaves nothing.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -66,7 +67,8 @@ fn a_runtime_that_leaves_processes_is_cleared_away() {
         return;
     }
     let marker = format!("3{}", std::process::id());
-    let (said, code, _) = judged(&format!("setsid sh -c 'sleep {marker} & sleep {marker}' >/dev/null 2>&1 & exit 0"));
+    let (said, code, _) =
+        judged(&format!("setsid sh -c 'sleep {marker} & sleep {marker}' >/dev/null 2>&1 & exit 0"));
     assert_eq!(code, 3, "{said}");
     let left = std::fs::read_dir("/proc").unwrap().flatten().any(|e| {
         std::fs::read(e.path().join("cmdline")).is_ok_and(|c| c == format!("sleep\0{marker}\0").into_bytes())

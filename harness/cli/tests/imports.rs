@@ -1,4 +1,5 @@
 //! The import rules of harness/docs/ARCHITECTURE.md, over `cargo metadata`.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -16,7 +17,8 @@ fn packages() -> BTreeMap<String, (String, BTreeSet<String>)> {
     let mut all = BTreeMap::new();
     for package in metadata["packages"].as_array().unwrap() {
         let manifest = package["manifest_path"].as_str().unwrap();
-        let room = manifest.trim_start_matches(&top).trim_matches('/').trim_end_matches("/Cargo.toml").to_owned();
+        let room =
+            manifest.trim_start_matches(&top).trim_matches('/').trim_end_matches("/Cargo.toml").to_owned();
         let dependencies = package["dependencies"].as_array().unwrap();
         let normal = dependencies.iter().filter(|d| d["kind"].is_null() || d["kind"] == "build");
         let names = normal.map(|d| d["name"].as_str().unwrap().to_owned()).collect();
@@ -35,13 +37,19 @@ fn allowed(room: &str) -> Option<&'static [&'static str]> {
         "harness/engine" => Some(&["plimsoll-model", "plimsoll-kit", "plimsoll-case"]),
         "reports" => Some(&["plimsoll-model"]),
         "benches/stats" => Some(&["plimsoll-model"]),
-        "benches/scenarios" => Some(&["plimsoll-model", "plimsoll-kit", "plimsoll-case", "plimsoll-bench-stats"]),
+        "benches/scenarios" => {
+            Some(&["plimsoll-model", "plimsoll-kit", "plimsoll-case", "plimsoll-bench-stats"])
+        }
         "runtime-under-test/cri" => Some(&["plimsoll-oci"]),
         "runtime-under-test/oci" | "runtime-under-test/faults" => Some(&[]),
         "harness/cli" | "benches/micro" => None,
-        room if room.starts_with("suites/") => {
-            Some(&["plimsoll-model", "plimsoll-kit", "plimsoll-case", "plimsoll-images", "plimsoll-cri-client"])
-        }
+        room if room.starts_with("suites/") => Some(&[
+            "plimsoll-model",
+            "plimsoll-kit",
+            "plimsoll-case",
+            "plimsoll-images",
+            "plimsoll-cri-client",
+        ]),
         other => panic!("{other} is a room without a rule: write one here and in ARCHITECTURE.md"),
     }
 }

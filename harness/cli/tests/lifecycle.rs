@@ -1,4 +1,5 @@
 //! Whole runs of the built program: a real runtime, a kill -9 and its clean-up, an interrupt, shards.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -52,7 +53,8 @@ fn what_a_killed_run_left_is_collected() {
     let start = Instant::now();
     // In mid-run: some case has begun.
     let begun = || {
-        std::fs::read_to_string(place.out().join("run.jsonl")).is_ok_and(|t| t.matches("case-started").count() > 5)
+        std::fs::read_to_string(place.out().join("run.jsonl"))
+            .is_ok_and(|t| t.matches("case-started").count() > 5)
     };
     while !begun() && start.elapsed() < Duration::from_secs(60) {
         std::thread::sleep(Duration::from_millis(5));

@@ -91,7 +91,7 @@ pub fn examine(work_root: &Path) -> (HostFacts, Vec<Finding>) {
         "boot with AppArmor or SELinux to judge those rows",
     ));
     let free = nix::sys::statvfs::statvfs(work_root.parent().unwrap_or(work_root))
-        .map(|s| s.blocks_available() * s.fragment_size() >> 20)
+        .map(|s| (s.blocks_available() * s.fragment_size()) >> 20)
         .unwrap_or_default();
     findings.push(Finding::new(
         "disk",

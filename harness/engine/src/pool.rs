@@ -94,13 +94,11 @@ async fn supervise(mut child: Child, job: &Job, cancel: &mut watch::Receiver<boo
         }
     };
     let status = child.wait().await;
-    match serde_json::from_str(text.trim()) {
-        Ok(result) => result,
-        Err(_) => {
-            let end = status.map_or_else(|e| e.to_string(), |s| s.to_string());
-            trouble(TroubleKind::WorkerDied, format!("the worker ended without a result ({end})"))
-        }
+    if let Ok(result) = serde_json::from_str(text.trim()) {
+        return result;
     }
+    let end = status.map_or_else(|e| e.to_string(), |s| s.to_string());
+    trouble(TroubleKind::WorkerDied, format!("the worker ended without a result ({end})"))
 }
 
 fn trouble(kind: TroubleKind, what: String) -> JobResult {

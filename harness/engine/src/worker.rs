@@ -154,7 +154,7 @@ fn observe(verdict: Result<(), Stop>, covers: &[&str], suite: Option<&Suite>, cx
         Err(Stop::Trouble(trouble)) => Outcome::Error { trouble },
         Err(Stop::Violation(mut violation)) => {
             if violation.requirement.is_empty() {
-                violation.requirement = covers.first().copied().unwrap_or_default().to_owned();
+                covers.first().copied().unwrap_or_default().clone_into(&mut violation.requirement);
             }
             let catalogue = suite.and_then(|s| s.catalogue().ok()).unwrap_or_default();
             let severity = catalogue.get(&violation.requirement).map(plimsoll_model::Requirement::severity);

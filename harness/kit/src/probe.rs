@@ -75,7 +75,9 @@ impl Script {
     /// Whether a step of it waits for a signal, having said that it is ready.
     pub(crate) fn waits(&self) -> bool {
         let waiting = ["pause_forever", "wait", "signals"];
-        self.steps.iter().any(|s| s["do"].as_str().or(s["ask"].as_str()).is_some_and(|n| waiting.contains(&n)))
+        self.steps
+            .iter()
+            .any(|s| s["do"].as_str().or(s["ask"].as_str()).is_some_and(|n| waiting.contains(&n)))
     }
 
     /// The script's text with a nonce; answers go to `out` instead of standard output when given.

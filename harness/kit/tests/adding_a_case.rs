@@ -22,7 +22,13 @@ fn the_document_shows_this_example() {
     let example = source.split("// begin\n").nth(1).and_then(|s| s.split("// end").next()).unwrap();
     let document = include_str!("../../docs/ADDING-A-CASE.md");
     assert!(document.contains(example.trim_end()), "harness/docs/ADDING-A-CASE.md shows another example");
-    assert!(example.lines().skip_while(|l| !l.starts_with("///")).count() < 15, "a case takes under 15 lines");
+    assert!(
+        example.lines().skip_while(|l| !l.starts_with("///")).count() < 15,
+        "a case takes under 15 lines"
+    );
     assert_eq!(CASES[0].name, "stopped-is-error");
-    assert_eq!(CASES[0].summary, "Signalling a stopped container is an error and leaves its state unchanged.");
+    assert_eq!(
+        CASES[0].summary,
+        "Signalling a stopped container is an error and leaves its state unchanged."
+    );
 }

@@ -1,4 +1,6 @@
-//! Running the built program against runtimes that are none.
+//! Running the built program against runtimes, real ones and others.
+// Each test program uses its own part of this, and a helper of a test may fail like a test.
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -52,7 +54,8 @@ impl Place {
 
     /// What a run must not leave: anything in the work directory, and cgroups that its runs name.
     pub fn assert_clean(&self) {
-        let left: Vec<_> = std::fs::read_dir(self.work()).into_iter().flatten().flatten().map(|e| e.path()).collect();
+        let left: Vec<_> =
+            std::fs::read_dir(self.work()).into_iter().flatten().flatten().map(|e| e.path()).collect();
         assert!(left.is_empty(), "left in the work directory: {left:?}");
     }
 }
@@ -69,7 +72,8 @@ pub fn fit() -> bool {
 
 /// The path of a packaged runtime; says so when it is missing.
 pub fn packaged(name: &str) -> Option<String> {
-    let found = ["/usr/sbin", "/usr/bin"].iter().map(|d| format!("{d}/{name}")).find(|p| Path::new(p).is_file());
+    let found =
+        ["/usr/sbin", "/usr/bin"].iter().map(|d| format!("{d}/{name}")).find(|p| Path::new(p).is_file());
     if found.is_none() {
         assert!(std::env::var_os("PLIMSOLL_CI").is_none(), "CI installs {name}");
         eprintln!("SKIP: {name} is not installed");
