@@ -8,16 +8,22 @@ use serde::Deserialize;
 #[serde(rename_all = "camelCase", default)]
 pub struct Hooks {
     /// Deprecated: in create, before `createRuntime`.
+    #[serde(deserialize_with = "super::object::list")]
     pub prestart: Vec<Hook>,
     /// In create, runtime namespace, before `pivot_root`.
+    #[serde(deserialize_with = "super::object::list")]
     pub create_runtime: Vec<Hook>,
     /// In create, container namespace, before `pivot_root`.
+    #[serde(deserialize_with = "super::object::list")]
     pub create_container: Vec<Hook>,
     /// In start, container namespace, before the program.
+    #[serde(deserialize_with = "super::object::list")]
     pub start_container: Vec<Hook>,
     /// In start, after the program was started.
+    #[serde(deserialize_with = "super::object::list")]
     pub poststart: Vec<Hook>,
     /// After deletion.
+    #[serde(deserialize_with = "super::object::list")]
     pub poststop: Vec<Hook>,
 }
 

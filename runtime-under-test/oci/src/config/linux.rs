@@ -9,24 +9,32 @@ use std::collections::BTreeMap;
 #[serde(rename_all = "camelCase", default)]
 pub struct Linux {
     /// Namespaces to make or join.
+    #[serde(deserialize_with = "super::object::list")]
     pub namespaces: Vec<Namespace>,
     /// User mapping of the user namespace.
+    #[serde(deserialize_with = "super::object::list")]
     pub uid_mappings: Vec<IdMapping>,
     /// Group mapping of the user namespace.
+    #[serde(deserialize_with = "super::object::list")]
     pub gid_mappings: Vec<IdMapping>,
     /// Clock offsets of the time namespace.
+    #[serde(deserialize_with = "super::object::map")]
     pub time_offsets: BTreeMap<String, TimeOffset>,
     /// Devices beyond the default ones.
+    #[serde(deserialize_with = "super::object::list")]
     pub devices: Vec<Device>,
     /// Host network devices to move in, by host name.
+    #[serde(deserialize_with = "super::object::map")]
     pub net_devices: BTreeMap<String, NetDevice>,
     /// Place in the cgroup hierarchy.
     pub cgroups_path: Opt<String>,
     /// cgroup settings.
     pub resources: Opt<serde_json::Value>,
     /// Intel RDT.
+    #[serde(deserialize_with = "super::object::optional")]
     pub intel_rdt: Opt<IntelRdt>,
     /// NUMA memory policy.
+    #[serde(deserialize_with = "super::object::optional")]
     pub memory_policy: Opt<MemoryPolicy>,
     /// Kernel parameters.
     pub sysctl: BTreeMap<String, String>,
@@ -41,6 +49,7 @@ pub struct Linux {
     /// `SELinux` context of the mounts.
     pub mount_label: Opt<String>,
     /// Execution domain.
+    #[serde(deserialize_with = "super::object::optional")]
     pub personality: Opt<Personality>,
 }
 

@@ -7,8 +7,11 @@
 
 mod hooks;
 mod linux;
+mod object;
 mod process;
 mod strict;
+#[cfg(test)]
+mod tests;
 pub mod validate;
 
 pub use hooks::{Hook, Hooks};
@@ -53,13 +56,13 @@ pub struct Spec {
     /// Specification version of the bundle; REQUIRED.
     pub oci_version: String,
     /// Root filesystem; REQUIRED on Linux (checked in [`validate`]).
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object::optional")]
     pub root: Opt<Root>,
     /// Mounts beyond the root, in order.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object::list")]
     pub mounts: Vec<Mount>,
     /// Container process; may be absent until `start`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object::optional")]
     pub process: Opt<Process>,
     /// Host name in the UTS namespace.
     #[serde(default)]
@@ -68,13 +71,13 @@ pub struct Spec {
     #[serde(default)]
     pub domainname: Opt<String>,
     /// Lifecycle hooks.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object::optional")]
     pub hooks: Opt<Hooks>,
     /// Free key-value pairs, shown again in the state.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
     /// Linux settings.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object::one")]
     pub linux: Linux,
 }
 
@@ -104,10 +107,10 @@ pub struct Mount {
     #[serde(default)]
     pub options: Vec<String>,
     /// Owner mapping of the mount.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object::list")]
     pub uid_mappings: Vec<IdMapping>,
     /// Group mapping of the mount.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object::list")]
     pub gid_mappings: Vec<IdMapping>,
 }
 
@@ -115,7 +118,7 @@ impl Spec {
     /// Parses and validates the bytes of a `config.json`.
     pub fn from_slice(bytes: &[u8]) -> Result<Self> {
         let text = strict::utf8(bytes).context("config.json")?;
-        let spec: Self = serde_json::from_str(text).context("config.json")?;
+        let object::Object(spec): object::Object<Self> = serde_json::from_str(text).context("config.json")?;
         strict::no_duplicates(text).context("config.json")?;
         validate::spec(&spec).context("config.json")?;
         Ok(spec)
@@ -150,7 +153,8 @@ pub fn load(bundle: &Path) -> Result<(Vec<u8>, Spec)> {
 /// Reads a process document (`exec --process`).
 pub fn load_process(bytes: &[u8]) -> Result<Process> {
     let text = strict::utf8(bytes).context("process document")?;
-    let process: Process = serde_json::from_str(text).context("process document")?;
+    let object::Object(process): object::Object<Process> =
+        serde_json::from_str(text).context("process document")?;
     strict::no_duplicates(text).context("process document")?;
     validate::process(&process).context("process document")?;
     Ok(process)

@@ -22,13 +22,13 @@ pub struct Process {
     #[serde(default)]
     pub args: Opt<Vec<String>>,
     /// Windows only.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::object::list")]
     pub rlimits: Vec<Rlimit>,
     /// `AppArmor` profile.
     #[serde(default)]
     pub apparmor_profile: Opt<String>,
     /// Capability sets; absent means none at all.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::object::optional")]
     pub capabilities: Opt<Capabilities>,
     /// Whether the process and its descendants can gain no privileges.
     #[serde(default)]
@@ -37,19 +37,19 @@ pub struct Process {
     #[serde(default)]
     pub oom_score_adj: Opt<i32>,
     /// CPU scheduling.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::object::optional")]
     pub scheduler: Opt<Scheduler>,
     /// `SELinux` label.
     #[serde(default)]
     pub selinux_label: Opt<String>,
     /// I/O scheduling.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::object::optional")]
     pub io_priority: Opt<IoPriority>,
     /// CPU affinity of exec'd processes.
-    #[serde(default, rename = "execCPUAffinity")]
+    #[serde(default, rename = "execCPUAffinity", deserialize_with = "super::object::optional")]
     pub exec_cpu_affinity: Opt<CpuAffinity>,
     /// User and groups, in container terms.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::object::one")]
     pub user: User,
 }
 
@@ -59,7 +59,7 @@ impl Process {
         if !self.terminal {
             return None;
         }
-        self.console_size.as_ref().and_then(|v| ConsoleSize::deserialize(v).ok())
+        self.console_size.as_ref().and_then(|v| super::object::one(v).ok())
     }
 }
 

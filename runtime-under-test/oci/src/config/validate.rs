@@ -135,7 +135,7 @@ pub fn process(p: &Process) -> Result<()> {
     if p.terminal
         && let Some(size) = p.console_size.as_ref()
     {
-        <super::ConsoleSize as serde::Deserialize>::deserialize(size).context("process.consoleSize")?;
+        super::object::one::<_, super::ConsoleSize>(size).context("process.consoleSize")?;
     }
     rlimit::validate(&p.rlimits)?;
     if let Some(adj) = *p.oom_score_adj
