@@ -71,6 +71,21 @@ impl RowResult {
     pub fn passed(&self) -> bool {
         self.missed.is_empty() && self.wrong.is_empty()
     }
+
+    /// Whether the host was too loud: nothing alarmed wrongly, and what was missed is what the gate itself
+    /// says it could not decide.
+    pub fn undecided(&self) -> bool {
+        !self.passed() && self.wrong.is_empty() && self.missed.is_subset(&self.undecided)
+    }
+
+    /// The row's result in words.
+    pub fn word(&self) -> &'static str {
+        match (self.passed(), self.undecided()) {
+            (true, _) => "ok",
+            (false, true) => "cannot tell",
+            (false, false) => "NOT OK",
+        }
+    }
 }
 
 const fn row(
@@ -195,8 +210,7 @@ pub fn run_all(
         };
         let result = run(&bench, progress)?;
         let judged = judge(row, &result);
-        let word = if judged.passed() { "as expected" } else { "NOT AS EXPECTED" };
-        progress(Progress::Note(format!("{}: {word}: {:?}", row.name, judged.alarms)));
+        progress(Progress::Note(format!("{}: {}: {:?}", row.name, judged.word(), judged.alarms)));
         out.push(judged);
     }
     Ok(out)
@@ -262,15 +276,15 @@ pub fn markdown(rows: &[RowResult]) -> String {
     let mut out =
         String::from("| injected | scenario | alarmed | missed | wrong | row |\n|---|---|---|---|---|---|\n");
     for row in rows {
-        let word = if row.passed() { "ok" } else { "**NOT OK**" };
         let _ = writeln!(
             out,
-            "| {} | {} | {} | {} | {} | {word} |",
+            "| {} | {} | {} | {} | {} | {} |",
             row.name,
             row.scenario,
             list(&row.alarms),
             list(&row.missed),
-            list(&row.wrong)
+            list(&row.wrong),
+            row.word()
         );
     }
     let passed = rows.iter().filter(|r| r.passed()).count();
@@ -304,7 +318,10 @@ mod tests {
         assert!(judged.passed(), "{judged:?}");
         let other = row("x", "cold-start", Injection::None, &["phase.delete"], &[]);
         let judged = judge(&other, &run);
+        assert_eq!(judged.word(), "NOT OK");
         assert!(judged.missed.contains("phase.delete") && judged.wrong.contains("cpu.lifecycle"));
-        assert!(markdown(&[judged]).contains("Score: 0 of 1"));
+        assert!(markdown(std::slice::from_ref(&judged)).contains("Score: 0 of 1"));
+        let loud = RowResult { wrong: BTreeSet::new(), undecided: judged.missed.clone(), ..judged };
+        assert_eq!(loud.word(), "cannot tell");
     }
 }
