@@ -137,10 +137,10 @@ pub fn strings() -> Vec<String> {
     for text in TEXTS {
         list.push((*text).to_owned());
     }
-    list.push("A".repeat(20_000));
-    list.push("<b>".repeat(2_000));
-    list.push("\u{1b}]".repeat(1_000));
-    list.push("]]>".repeat(1_000));
+    list.push("A".repeat(5_000));
+    list.push("<b>".repeat(500));
+    list.push("\u{1b}]".repeat(500));
+    list.push("]]>".repeat(500));
     list
 }
 
@@ -196,7 +196,35 @@ pub fn run() -> Run {
     lines.extend(
         strings.iter().map(|s| json!({"event": "bench", "name": s, "result": {s.clone(): s, "verdict": s}})),
     );
+    lines.push(json!({"event": "bench", "name": "bench", "result": bench(&strings)}));
+    let fault = |s: &String| json!({"id": s, "title": s, "level": s, "requirement": s, "outcome": s, "red": [s], "why": s});
+    let faults: Vec<_> = strings.iter().map(fault).collect();
+    let result = json!({"schema": "plimsoll-selftest/1", "target": bad, "faults": faults, "false_alarms": [{"case": bad, "target": bad}]});
+    lines.push(json!({"event": "bench", "name": "selftest", "result": result}));
     super::finish(&lines, 1)
+}
+
+/// A benchmark's result in which every name is a hostile string.
+fn bench(strings: &[String]) -> serde_json::Value {
+    let mut bench = super::bench("pass");
+    bench["notes"] = json!(strings);
+    bench["void"] = json!(strings[1]);
+    bench["scenarios"][0]["arms"][0]["target"] = json!(strings[0]);
+    for (s, scenario) in strings.iter().zip(bench["scenarios"].as_array_mut().unwrap()) {
+        scenario["title"] = json!(s);
+        scenario["name"] = json!(s);
+        scenario["cut_short"] = json!(s);
+    }
+    let curve = &bench["scenarios"][1]["curves"][0].clone();
+    let curves = strings.iter().take(40).map(|s| {
+        let mut curve = curve.clone();
+        for key in ["target", "name", "x", "y", "says"] {
+            curve[key] = json!(s);
+        }
+        curve
+    });
+    bench["scenarios"][1]["curves"] = curves.collect();
+    bench
 }
 
 fn outcome(n: usize, s: &str) -> (serde_json::Value, serde_json::Value) {
