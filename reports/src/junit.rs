@@ -115,7 +115,8 @@ fn suite(view: &View<'_>, target: &TargetInfo, section: &Section<'_>, opts: &Opt
         };
         case.id.name().clone_into(&mut test.name);
         test.classname = Some(format!("{label}.{}.{}", section.suite, section.name));
-        test.filepath = Some(one_line(&case.file));
+        // The schema that Jenkins checks knows no `file` on a case; the others split and annotate by it.
+        test.filepath = (opts.attachments != Attachments::Jenkins).then(|| one_line(&case.file));
         suite.testcases.push(test);
     }
     suite
@@ -221,11 +222,10 @@ fn document(suites: &[TestSuite]) -> String {
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"utf-8\"?>\n");
     let _ = writeln!(
         out,
-        "<testsuites name=\"plimsoll\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\" time=\"{time:.6}\">",
+        "<testsuites name=\"plimsoll\" tests=\"{}\" failures=\"{}\" errors=\"{}\" time=\"{time:.6}\">",
         sum(TestSuite::tests),
         sum(TestSuite::failures),
-        sum(TestSuite::errors),
-        sum(TestSuite::skipped)
+        sum(TestSuite::errors)
     );
     for (id, suite) in suites.iter().enumerate() {
         out.push_str(&element(id, suite));
