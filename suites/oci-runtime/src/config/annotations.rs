@@ -47,8 +47,11 @@ const FORMS: &[Variant] = &[Variant::new("absent", &[]), Variant::new("empty", &
 #[case(covers = ["annotations.absent-or-empty"], matrix(form = FORMS))]
 async fn absent_or_empty_is_accepted(cx: &mut Cx) -> Verdict {
     let builder = cx.container(probe::exit(0));
-    let builder =
-        if cx.param("form") == "empty" { builder.set("/annotations", json!({})) } else { builder.with(|_| {}) };
+    let builder = if cx.param("form") == "empty" {
+        builder.set("/annotations", json!({}))
+    } else {
+        builder.with(|_| {})
+    };
     builder.stopped().await?;
     Ok(())
 }

@@ -228,8 +228,12 @@ async fn support_of_valid_values_is_recorded(cx: &mut Cx) -> Verdict {
     };
     let builder = cx.container(probe::exit(0));
     let builder = match value {
-        "seccomp-architecture-arm" => builder.set("/linux/seccomp", seccomp("SCMP_ACT_ERRNO", "SCMP_ARCH_ARM")),
-        "seccomp-architecture-s390x" => builder.set("/linux/seccomp", seccomp("SCMP_ACT_ERRNO", "SCMP_ARCH_S390X")),
+        "seccomp-architecture-arm" => {
+            builder.set("/linux/seccomp", seccomp("SCMP_ACT_ERRNO", "SCMP_ARCH_ARM"))
+        }
+        "seccomp-architecture-s390x" => {
+            builder.set("/linux/seccomp", seccomp("SCMP_ACT_ERRNO", "SCMP_ARCH_S390X"))
+        }
         "seccomp-action-trap" => builder.set("/linux/seccomp", seccomp("SCMP_ACT_TRAP", "SCMP_ARCH_X86")),
         "seccomp-action-log" => builder.set("/linux/seccomp", seccomp("SCMP_ACT_LOG", "SCMP_ARCH_X86")),
         "seccomp-action-kill-process" => {

@@ -105,7 +105,11 @@ async fn in_order(cx: &Cx, count: u32) -> Verdict {
         ));
     }
     for pair in ends.windows(2) {
-        check!(pair[0].1 <= pair[1].0, "a hook begins when the one before it has ended", "begin and end: {pair:?}");
+        check!(
+            pair[0].1 <= pair[1].0,
+            "a hook begins when the one before it has ended",
+            "begin and end: {pair:?}"
+        );
     }
     Ok(())
 }
@@ -122,13 +126,15 @@ async fn long_list_runs_in_order(cx: &mut Cx) -> Verdict {
     in_order(cx, 20).await
 }
 
-const LONG: &[Variant] = &[Variant::new("createRuntime", &["hooks.in-order"]), Variant::new("poststop", &["hooks.in-order"])];
+const LONG: &[Variant] =
+    &[Variant::new("createRuntime", &["hooks.in-order"]), Variant::new("poststop", &["hooks.in-order"])];
 
 /// The kinds run in the order of the life: prestart, createRuntime, createContainer, and so on to poststop.
 #[case(covers = ["hooks.in-order", "hooks.prestart.before-create-runtime", "hooks.create-container.after-create-runtime"])]
 async fn kinds_run_in_the_order_of_the_life(cx: &mut Cx) -> Verdict {
     // The order of the members in the configuration is the reverse one: it means nothing.
-    let builder = HookKind::ALL.into_iter().rev().fold(cx.container(probe::exit(0)), |b, kind| b.hook(Hook::new(kind)));
+    let builder =
+        HookKind::ALL.into_iter().rev().fold(cx.container(probe::exit(0)), |b, kind| b.hook(Hook::new(kind)));
     let container = builder.stopped().await?;
     container.delete().await?.must_succeed()?;
     let order = container.hooks_in_order()?;

@@ -241,7 +241,12 @@ async fn timeout_ends_the_hook(cx: &mut Cx) -> Verdict {
     match cx.param("kind") {
         // Up to 1.2.1 a failing poststart hook warns only: that the call comes back is what counts.
         "poststart" => {
-            check!(!matches!(call.status, plimsoll_kit::CallStatus::Deadline), "start returns", "{}", call.describe());
+            check!(
+                !matches!(call.status, plimsoll_kit::CallStatus::Deadline),
+                "start returns",
+                "{}",
+                call.describe()
+            );
         }
         "poststop" => call.must_succeed().map(|_| ())?,
         "startContainer" => call.must_fail().map(|_| ())?,

@@ -85,7 +85,8 @@ async fn namespaces_exist_before_the_hooks_of_create(cx: &mut Cx) -> Verdict {
         opened?;
         seen
     };
-    let create = container.create_by(&["--bundle", &bundle], container.id(), CallOptions::default());
+    let flags = ["--bundle", &bundle];
+    let create = container.create_by(&flags, container.id(), CallOptions::default());
     let (call, seen) = futures_join(create, look).await;
     call?.must_succeed()?;
     let (pid, namespace) = seen?;
@@ -193,7 +194,11 @@ async fn start_container_runs_before_the_program(cx: &mut Cx) -> Verdict {
     check!(container.hook_ran(&hook)?, "the hook runs before the program", "it did not");
     let ended = container.hook_answers(&hook)?.facts("stamp")?["now_ns"].as_u64().unwrap_or_default();
     let began = answers.facts("stamp")?["start_ns"].as_u64().unwrap_or_default();
-    check!(ended <= began, "the hook ends before the program begins", "hook: {ended} ns, program: {began} ns");
+    check!(
+        ended <= began,
+        "the hook ends before the program begins",
+        "hook: {ended} ns, program: {began} ns"
+    );
     Ok(())
 }
 
@@ -227,8 +232,9 @@ async fn poststop_runs_after_the_cgroup_is_gone(cx: &mut Cx) -> Verdict {
         .iter()
         .map(|h| h.mount.join(path.trim_start_matches('/')).display().to_string())
         .collect();
-    let hook = Hook::new(HookKind::Poststop)
-        .then(|s| directories.iter().fold(s, |s, d| s.ask_with("access", json!({ "path": d, "modes": ["f"] }))));
+    let hook = Hook::new(HookKind::Poststop).then(|s| {
+        directories.iter().fold(s, |s, d| s.ask_with("access", json!({ "path": d, "modes": ["f"] })))
+    });
     let container = builder.hook(hook.clone()).created().await?;
     let made = !container.cgroup_directories().is_empty();
     cx.need(made, "cgroup-path", "the runtime made no cgroup at the path of the configuration")?;
@@ -249,7 +255,8 @@ async fn poststop_runs_after_the_process_is_gone(cx: &mut Cx) -> Verdict {
     let socket = cx.shared().join("s").display().to_string();
     let shared = cx.shared().display().to_string();
     // Only a process that lives accepts connections at its socket.
-    let script = probe::script().act("listen", json!({ "path": "/mnt/s", "accept": 2, "timeout_ms": 30_000 }));
+    let script =
+        probe::script().act("listen", json!({ "path": "/mnt/s", "accept": 2, "timeout_ms": 30_000 }));
     let hook = Hook::new(HookKind::Poststop).then(|s| s.ask_with("connect", json!({ "path": socket })));
     let container = cx
         .container(script)
@@ -263,7 +270,11 @@ async fn poststop_runs_after_the_process_is_gone(cx: &mut Cx) -> Verdict {
     })
     .await?;
     let reachable = std::os::unix::net::UnixStream::connect(cx.shared().join("s")).is_ok();
-    cx.need(reachable, "shared-sockets", "sockets of this runtime's containers cannot be reached from the host")?;
+    cx.need(
+        reachable,
+        "shared-sockets",
+        "sockets of this runtime's containers cannot be reached from the host",
+    )?;
     container.delete_force().await?.must_succeed()?;
     let answers = container.hook_answers(&hook)?;
     check!(answers.is_done(), "the poststop hook runs", "it did not");

@@ -126,7 +126,11 @@ async fn runs_in_the_namespaces_of_the_container(cx: &mut Cx) -> Verdict {
     check!(container.hook_ran(&hook)?, "the hook runs", "it did not");
     let (program, answers) = (container.answers_so_far()?, container.hook_answers(&hook)?);
     let inside = &program.facts("namespaces")?["ns"][name];
-    check_eq!(answers.facts("namespaces")?["ns"][name], *inside, "the hook's {name} namespace (the program's)");
+    check_eq!(
+        answers.facts("namespaces")?["ns"][name],
+        *inside,
+        "the hook's {name} namespace (the program's)"
+    );
     let own = fs::read_link(format!("/proc/self/ns/{name}"))?.display().to_string();
     check_ne!(answers.facts("namespaces")?["ns"][name], json!(own), "the hook's {name} namespace");
     Ok(())

@@ -12,7 +12,8 @@ pub static CASES: &[Case] = &[
     later_minor_version_is_recorded,
 ];
 
-const ABSENT: &[Variant] = &[Variant::new("absent", &[]), Variant::new("null", &[]), Variant::new("empty", &[])];
+const ABSENT: &[Variant] =
+    &[Variant::new("absent", &[]), Variant::new("null", &[]), Variant::new("empty", &[])];
 
 /// A configuration without a version is an error.
 #[case(covers = ["oci-version.required"], matrix(form = ABSENT))]
@@ -62,7 +63,7 @@ async fn earlier_versions_are_accepted(cx: &mut Cx) -> Verdict {
     let parsed: SpecVersion =
         version.parse().map_err(|_| Stop::setup(format!("{version} does not parse as a version")))?;
     if let Some(declared) = cx.declared_version()
-        && parsed > *declared
+        && parsed > declared.release()
     {
         return Err(Stop::NotApplicable {
             capability: format!("spec-{version}"),
@@ -83,7 +84,8 @@ async fn other_major_version_is_error(cx: &mut Cx) -> Verdict {
     Ok(())
 }
 
-const LATER: &[Variant] = &[Variant::new("1.99.0", &[]), Variant::new("1.0.2-dev", &[]), Variant::new("0.9.0", &[])];
+const LATER: &[Variant] =
+    &[Variant::new("1.99.0", &[]), Variant::new("1.0.2-dev", &[]), Variant::new("0.9.0", &[])];
 
 /// What a runtime does with versions that it is not bound to accept is recorded.
 #[case(covers = ["oci-version.compat-within-major"], matrix(version = LATER))]
