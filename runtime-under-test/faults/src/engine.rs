@@ -19,6 +19,7 @@ use crate::hook;
 use crate::invocation::Invocation;
 use crate::json::strict;
 use crate::memory::fnv;
+use crate::notify;
 use crate::recreate;
 use crate::step::{Action, ArgEdit, Ending, Noise, Step};
 use crate::supervise::{self, Job};
@@ -71,8 +72,8 @@ pub fn concerns(action: &Action, verb: &str) -> bool {
     let makes = verb == "create" || verb == "run";
     match action {
         Action::Config(_) | Action::CleanConfig | Action::Retry(_) => makes,
-        // Delete forgets the marks of hooks.
-        Action::Hook(..) => makes || verb == "delete",
+        // Delete forgets the marks of hooks and relays.
+        Action::Hook(..) | Action::Notify(_) => makes || verb == "delete",
         Action::Process(_) => verb == "exec",
         Action::Resources(_) => verb == "update",
         Action::Recreate => verb == "start",
@@ -231,6 +232,7 @@ impl Call<'_> {
             match &step.action {
                 Action::Config(edit) => edit.apply(&mut config, &self.ctx),
                 Action::Retry(edit) if again => edit.apply(&mut config, &self.ctx),
+                Action::Notify(op) => notify::interpose(&mut config, op, self.reinvoke, &self.ctx.memory())?,
                 _ => {}
             }
         }
@@ -330,6 +332,7 @@ impl Call<'_> {
             | Action::Proc(..)
             | Action::Mark(..)
             | Action::Unmark(..)
+            | Action::Notify(_)
             | Action::Noise(_, Noise::Hush) => true,
             Action::Hook(..) => verb == "delete",
             Action::Bench(injection) => bench::watches(injection),
@@ -364,7 +367,8 @@ impl Call<'_> {
                 _ => {}
             }
         }
-        if verb == "delete" && code == 0 {
+        let relay_idle = code != 0 && self.steps.iter().any(|s| matches!(s.action, Action::Notify(_)));
+        if (verb == "delete" && code == 0) || (verb != "delete" && relay_idle) {
             self.ctx.memory().forget();
         }
         reported

@@ -90,6 +90,7 @@ fn step_works(step: &Step, config: &Value, documents: &HashMap<String, Vec<Value
         Action::Hook(kinds, _) => {
             config["hooks"].as_object().is_some_and(|hooks| hooks.keys().any(|kind| kinds.has(kind)))
         }
+        Action::Notify(_) => config.pointer("/linux/seccomp/listenerPath").is_some(),
         Action::Proxy(step) => proxy_step_works(step),
         _ => true,
     }

@@ -130,6 +130,7 @@ fn action_of(text: &str) -> Result<Action, String> {
         "process" => return Ok(Action::Process(Edit::parse(rest)?)),
         "resources" => return Ok(Action::Resources(Edit::parse(rest)?)),
         "retry" => return Ok(Action::Retry(Edit::parse(rest)?)),
+        "notify" => return Ok(Action::Notify(crate::notify::NotifyOp::parse(rest)?)),
         "recreate" => return Ok(Action::Recreate),
         "hook" => {
             let (kinds, op) = first(rest);

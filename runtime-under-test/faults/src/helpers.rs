@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use crate::carrier::{self, Override};
 use crate::carrier_home::Home;
 use crate::error::Trouble;
 use crate::json::edit::NoVars;
+use crate::notify;
 use crate::step::HookOp;
 use crate::sys;
 use crate::target::exit_code;
@@ -38,6 +39,7 @@ pub fn run(words: &[OsString]) -> Option<Result<u8, Trouble>> {
             drop(held);
             Some(Ok(result))
         }
+        "__notify" => Some(notify::serve(Path::new(&text(1)), Path::new(&text(2)), &text(3))),
         "__netns" => Some(pin_netns(&text(1))),
         _ => None,
     }

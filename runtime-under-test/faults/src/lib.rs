@@ -24,6 +24,7 @@ mod hook;
 mod invocation;
 pub mod json;
 mod memory;
+pub mod notify;
 mod recreate;
 pub mod step;
 mod supervise;

@@ -31,9 +31,14 @@ impl Memory {
         self.file(name).exists()
     }
 
+    /// Makes the directory of the marks.
+    pub fn prepare(&self) {
+        let _ = fs::create_dir_all(&self.dir);
+    }
+
     /// Sets a mark. Failure shows as the fault not taking effect, which a test of the fault notices.
     pub fn set(&self, name: &str) {
-        let _ = fs::create_dir_all(&self.dir);
+        self.prepare();
         let _ = fs::write(self.file(name), "");
     }
 

@@ -274,6 +274,8 @@ pub enum Action {
     Proc(Verbs, String, String),
     /// `hook KINDS HOOKOP`
     Hook(Verbs, HookOp),
+    /// `notify NOTIFYOP`: what the seccomp agent is sent.
+    Notify(crate::notify::NotifyOp),
     /// `recreate`: start makes the container anew from today's config.json.
     Recreate,
     /// `noise VERBS NOISE`

@@ -160,6 +160,38 @@ fn a_failed_create_leaves_a_container() {
     assert_eq!(case.real_state().unwrap()["status"], "created");
 }
 
+/// A profile that asks an agent about mkdir, and an agent that takes one state.
+fn with_agent(case: &Case, script: &str) -> std::thread::JoinHandle<Value> {
+    use std::io::Read;
+    let agent = case.dir.path().join("agent");
+    let listener = std::os::unix::net::UnixListener::bind(&agent).unwrap();
+    let mut config = case.config(script);
+    config["linux"]["seccomp"] = json!({
+        "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": agent, "listenerMetadata": "m",
+        "syscalls": [{"names": ["mkdirat"], "action": "SCMP_ACT_NOTIFY"}],
+    });
+    case.write_config(&config);
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        serde_json::from_str(&text).unwrap()
+    })
+}
+
+#[test]
+fn the_seccomp_agent_gets_a_spoilt_state_and_the_relay_ends() {
+    let case = case!("seccomp.notify-no-metadata", LONG);
+    let agent = with_agent(&case, LONG);
+    assert!(case.create(), "runc 1.1 or later with libseccomp 2.5 or later is needed");
+    let state = agent.join().unwrap();
+    assert_eq!(state.get("metadata"), None);
+    assert_eq!(state["state"]["id"], case.id);
+    assert!(case.dir.path().join("marks").exists());
+    assert!(case.wrapped("delete", &["--force"], &[]).status.success());
+    assert!(!case.dir.path().join("marks").exists());
+}
+
 #[test]
 fn a_hook_inside_the_container_gets_altered_input() {
     let case = case!("hooks.start-container-state-id-wrong", LONG);
