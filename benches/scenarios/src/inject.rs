@@ -108,8 +108,12 @@ impl Injection {
     }
 }
 
-/// The wrapper's `main`, when the environment asks for it. Does not return where it becomes the runtime.
+/// What a `main` has to call first: it is the wrapper when the environment asks for it, and the program for the
+/// work inside when called by that name; otherwise `None`. Does not return where it becomes the runtime.
 pub fn wrapper_main() -> Option<ExitCode> {
+    if let Some(code) = crate::inside::main_if_called() {
+        return Some(code);
+    }
     let text = std::env::var(INJECT).ok()?;
     let Some(injection) = Injection::parse(&text) else {
         return Some(broken(&format!("{INJECT}={text} is no injection")));
@@ -144,14 +148,21 @@ fn wrap(injection: Injection, runtime: &str, scratch: &Path, args: &[String]) ->
         Injection::Lock(us) if starts => return locked(us, runtime, scratch, args),
         // The first calls are honest, or the target would be refused before it is measured.
         Injection::ExitCode if verb == "start" && count(scratch)? >= 3 => {
-            Command::new(runtime).args(args).status()?;
+            real(runtime).args(args).status()?;
             return Ok(ExitCode::FAILURE);
         }
         _ if verb == "delete" => leak(injection, scratch, args)?,
         _ => {}
     }
     // From here on the process is the runtime itself.
-    Err(Command::new(runtime).args(args).exec())
+    Err(real(runtime).args(args).exec())
+}
+
+/// The real runtime, which may be this very program: without the variable it is no wrapper any more.
+fn real(runtime: &str) -> Command {
+    let mut command = Command::new(runtime);
+    command.env_remove(INJECT);
+    command
 }
 
 const VERBS: &[&str] = &["create", "start", "state", "kill", "delete", "run", "exec", "list"];
@@ -198,7 +209,7 @@ fn locked(us: u64, runtime: &str, scratch: &Path, args: &[String]) -> io::Result
     lock.lock()?;
     sleep(us);
     // The runtime becomes this process and would drop the lock: it runs while the lock is held.
-    let status = Command::new(runtime).args(args).status()?;
+    let status = real(runtime).args(args).status()?;
     drop(lock);
     Ok(ExitCode::from(status.code().unwrap_or(125) as u8))
 }

@@ -44,8 +44,8 @@ pub struct BenchPlan {
     pub scenarios: Vec<String>,
     /// The guest program: static, understands `stamp` and `stamp-pause`.
     pub guest: PathBuf,
-    /// A static program that understands `inside DIR` (see [`crate::inside::guest_main`]) and `nothing`, for the
-    /// scenario `inside`; without it that scenario's lifecycles fail and say so.
+    /// A static program whose `main` calls [`crate::inject::wrapper_main`] first, for the scenario `inside`; this
+    /// program itself unless said otherwise.
     pub inside: Option<PathBuf>,
     /// The command line that does this run again, for the reports.
     pub replay: Option<String>,
@@ -132,7 +132,7 @@ impl BenchPlan {
             targets,
             scenarios,
             guest,
-            inside: None,
+            inside: std::env::current_exe().ok(),
             replay: None,
             work_dir: std::env::temp_dir(),
             metrics: None,

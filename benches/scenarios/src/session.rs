@@ -50,7 +50,8 @@ impl Session {
             .tempdir_in(&base)
             .map_err(BenchError::file("make a private directory in", &base))?;
         let root = dir.path().join("rootfs");
-        bundle::make_root(&root, &plan.guest, plan.inside.as_deref())
+        let inside = plan.inside.as_deref().filter(|_| plan.scenarios.iter().any(|s| s == "inside"));
+        bundle::make_root(&root, &plan.guest, inside)
             .map_err(BenchError::file("prepare the root file system with", &plan.guest))?;
         let mut notes = Vec::new();
         let floor = plan.floor.then(|| start_floor(&root, &mut notes)).flatten();

@@ -6,7 +6,7 @@
 use clap::Parser;
 use plimsoll_bench_scenarios::metric::Profile;
 use plimsoll_bench_scenarios::{
-    BenchError, BenchPlan, CgroupView, Progress, Target, export, inject, inside, selftest, sys, validate,
+    BenchError, BenchPlan, CgroupView, Progress, Target, export, inject, selftest, sys, validate,
 };
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -73,8 +73,6 @@ fn main() -> ExitCode {
     let first = std::env::args().nth(1).unwrap_or_default();
     match first.as_str() {
         "stamp" => stamp(),
-        "nothing" => ExitCode::SUCCESS,
-        "inside" => inside::guest_main(&std::env::args().nth(2).unwrap_or_default()),
         "stamp-pause" => {
             // Blocked before the stamp is written: whoever sees the stamp may send the signal.
             let term = sys::Term::block();
@@ -141,7 +139,6 @@ fn drive(options: &Options) -> Result<ExitCode, Box<dyn std::error::Error>> {
     }
     let mut plan = BenchPlan::new(targets, options.scenario.clone(), guest);
     plan.profile = Profile::named(&options.gate).ok_or("unknown gate profile")?;
-    plan.inside = Some(std::env::current_exe()?);
     plan.replay = Some(std::env::args().collect::<Vec<_>>().join(" "));
     plan.metrics = (!options.metric.is_empty()).then(|| options.metric.clone());
     plan.seed = options.seed;
