@@ -2,8 +2,6 @@
 //!
 //! [`run`] is the whole program. The modules follow the chapters of the specification.
 
-#![allow(dead_code)] // more commands follow
-
 pub mod cgroup;
 mod cli;
 mod config;

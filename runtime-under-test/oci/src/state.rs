@@ -8,8 +8,8 @@
 
 use crate::bail;
 use crate::cgroup::Cgroup;
+use crate::config::Spec;
 use crate::config::validate::VERSION_MAX;
-use crate::config::{self, Spec};
 use crate::error::{Context, Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -221,11 +221,6 @@ impl Store {
         Spec::from_slice(&bytes)
     }
 
-    /// The raw saved configuration.
-    pub fn config_bytes(&self) -> Result<Vec<u8>> {
-        fs::read(self.dir.join("config.json")).context("saved configuration")
-    }
-
     /// True when the directory exists, whatever its content.
     pub fn exists(&self) -> bool {
         fs::symlink_metadata(&self.dir).is_ok()
@@ -333,11 +328,6 @@ pub fn open(root: &Path, id: &str) -> Result<(Store, Record)> {
     let store = Store::new(root, id)?;
     let record = store.load()?;
     Ok((store, record))
-}
-
-/// The hooks of a container as they were at create.
-pub fn hooks(store: &Store) -> Result<config::Hooks> {
-    Ok(store.config()?.hooks.0.unwrap_or_default())
 }
 
 #[cfg(test)]

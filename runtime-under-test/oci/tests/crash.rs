@@ -59,3 +59,43 @@ fn run_killed_at_many_points() {
         killed_after(&["run", "--detach"], step * 700);
     }
 }
+
+/// Kills one call after a delay.
+fn interrupt(b: &common::Bench, args: &[&str], micros: u64) {
+    let mut child = b.command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    std::thread::sleep(Duration::from_micros(micros));
+    let _ = child.kill();
+    child.wait().unwrap();
+}
+
+fn gone(b: &common::Bench, what: &str) {
+    b.ok(&["delete", "--force", &b.id]);
+    assert_eq!(b.leftovers(), Vec::<String>::new(), "{what}");
+    let rootfs = b.bundle().join("rootfs");
+    let end = std::time::Instant::now() + Duration::from_secs(10);
+    while let Some(pid) = inside(&rootfs) {
+        assert!(std::time::Instant::now() < end, "process {pid} is left: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn start_exec_and_delete_killed_at_many_points() {
+    let Some(b) = bench() else { return };
+    b.write(&b.config("sleep 100"));
+    for step in 0..10 {
+        assert!(b.create().status.success());
+        interrupt(&b, &["start", &b.id], step * 300);
+        gone(&b, &format!("start killed at step {step}"));
+    }
+    for step in 0..10 {
+        b.ok(&["run", "--detach", "--bundle", &b.bundle_arg(), &b.id]);
+        interrupt(&b, &["exec", "--detach", &b.id, "sleep", "100"], step * 500);
+        gone(&b, &format!("exec killed at step {step}"));
+    }
+    for step in 0..10 {
+        b.ok(&["run", "--detach", "--bundle", &b.bundle_arg(), &b.id]);
+        interrupt(&b, &["delete", "--force", &b.id], step * 300);
+        gone(&b, &format!("delete killed at step {step}"));
+    }
+}

@@ -106,6 +106,40 @@ const UPDATE: &[Flag] = &[
     HELP,
 ];
 
+const CHECKPOINT: &[Flag] = &[
+    Flag::value("image-path", None),
+    Flag::value("work-path", None),
+    Flag::value("parent-path", None),
+    Flag::value("manage-cgroups-mode", None),
+    Flag::switch("leave-running", None),
+    Flag::switch("tcp-established", None),
+    Flag::switch("ext-unix-sk", None),
+    Flag::switch("shell-job", None),
+    Flag::switch("file-locks", None),
+    Flag::switch("link-remap", None),
+    Flag::switch("auto-dedup", None),
+    Flag::switch("pre-dump", None),
+    HELP,
+];
+
+const RESTORE: &[Flag] = &[
+    Flag::value("bundle", Some('b')),
+    Flag::value("image-path", None),
+    Flag::value("work-path", None),
+    Flag::value("pid-file", None),
+    Flag::value("manage-cgroups-mode", None),
+    Flag::switch("tcp-established", None),
+    Flag::switch("ext-unix-sk", None),
+    Flag::switch("shell-job", None),
+    Flag::switch("file-locks", None),
+    Flag::switch("link-remap", None),
+    Flag::switch("auto-dedup", None),
+    Flag::switch("detach", Some('d')),
+    Flag::switch("no-subreaper", None),
+    Flag::switch("no-pivot", None),
+    HELP,
+];
+
 const fn command(
     name: &'static str,
     about: &'static str,
@@ -167,6 +201,20 @@ const COMMANDS: &[Command] = &[
         &[Flag::switch("stats", None), Flag::value("interval", None), HELP],
         more::events,
     ),
+    Command {
+        forks: true,
+        ..command(
+            "checkpoint",
+            "write a running container to images (criu)",
+            ID,
+            CHECKPOINT,
+            more::checkpoint,
+        )
+    },
+    Command {
+        forks: true,
+        ..command("restore", "make a container from images (criu)", ID, RESTORE, more::restore)
+    },
     command("features", "print what this runtime supports", "", &[HELP], more::features),
     command(
         "spec",

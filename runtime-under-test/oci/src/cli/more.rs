@@ -6,6 +6,7 @@ use super::help::out;
 use super::{Failed, Global};
 use crate::bail;
 use crate::container::Inherited;
+use crate::container::criu;
 use crate::container::exec::{self, Changes, Request};
 use crate::container::update::{self, Setting, bytes};
 use crate::error::{Context, Error, Result};
@@ -157,4 +158,44 @@ pub fn spec(_: &Global, args: &Parsed) -> Outcome {
     let text = serde_json::to_string_pretty(&document).map_err(Error::from)?;
     crate::state::write_atomic(&path, text.as_bytes(), 0o644)?;
     Ok(0)
+}
+
+/// Switches that criu knows under the same name.
+const CRIU_SWITCHES: [(&str, &str); 6] = [
+    ("tcp-established", "--tcp-established"),
+    ("ext-unix-sk", "--ext-unix-sk"),
+    ("shell-job", "--shell-job"),
+    ("file-locks", "--file-locks"),
+    ("link-remap", "--link-remap"),
+    ("auto-dedup", "--auto-dedup"),
+];
+
+fn criu_request(global: &Global, args: &Parsed) -> Result<criu::Request> {
+    let absolute = |path: PathBuf| std::path::absolute(&path).with_context(|| format!("{}", path.display()));
+    Ok(criu::Request {
+        criu: global.criu.clone(),
+        id: args.id(false)?.to_owned(),
+        root: global.root.clone(),
+        images: absolute(args.path("image-path").unwrap_or_else(|| PathBuf::from("checkpoint")))?,
+        work: args.path("work-path").map(absolute).transpose()?,
+        switches: CRIU_SWITCHES.iter().filter(|(flag, _)| args.on(flag)).map(|(_, switch)| *switch).collect(),
+        manage_cgroups: args.text("manage-cgroups-mode")?.unwrap_or("soft").to_owned(),
+        leave_running: args.on("leave-running"),
+        pre_dump: args.on("pre-dump"),
+        parent: args.path("parent-path"),
+        bundle: args.path("bundle").unwrap_or_else(|| PathBuf::from(".")),
+        detach: args.on("detach"),
+        pid_file: args.path("pid-file").filter(|p| !p.as_os_str().is_empty()),
+    })
+}
+
+/// `checkpoint`.
+pub fn checkpoint(global: &Global, args: &Parsed) -> Outcome {
+    criu::checkpoint(&criu_request(global, args)?)?;
+    Ok(0)
+}
+
+/// `restore`.
+pub fn restore(global: &Global, args: &Parsed) -> Outcome {
+    Ok(criu::restore(&criu_request(global, args)?)? as u8)
 }

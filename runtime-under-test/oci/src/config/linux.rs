@@ -76,10 +76,6 @@ pub enum NamespaceKind {
 }
 
 impl NamespaceKind {
-    /// All of them.
-    pub const ALL: [Self; 8] =
-        [Self::User, Self::Pid, Self::Network, Self::Ipc, Self::Uts, Self::Cgroup, Self::Time, Self::Mount];
-
     /// The kernel's flag.
     pub fn flag(self) -> i32 {
         match self {

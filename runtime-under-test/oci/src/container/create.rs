@@ -157,7 +157,6 @@ fn prepare<'a>(request: &Request, spec: &'a Spec, bundle: &Path) -> Result<Init<
         cgroup: None,
         entrance: Entrance::default(),
         console: None,
-        foreground_terminal: request.foreground,
         listener: None,
         no_pivot: request.no_pivot,
         keyring: (!request.no_new_keyring).then(|| format!("_ses.{}", request.id)),
@@ -223,6 +222,7 @@ fn build(
 
     record.complete = true;
     store.save(&record)?;
+    log::debug(|| format!("container {} is made, its first process is {pid}", record.id));
     hand_over(request, pid, &pidfd)?;
     if !request.run {
         channel.say(Kind::Go)?;

@@ -47,8 +47,6 @@ pub struct Init<'a> {
     pub entrance: Entrance,
     /// The console socket.
     pub console: Option<OwnedFd>,
-    /// True when the terminal goes to the runtime itself.
-    pub foreground_terminal: bool,
     /// Where `start` knocks; absent for `run`.
     pub listener: Option<OwnedFd>,
     /// `--no-pivot`.

@@ -1,6 +1,7 @@
 //! The operations on containers (runtime.md "Operations" and "Lifecycle").
 
 pub mod create;
+pub mod criu;
 pub mod exec;
 mod fds;
 mod init;

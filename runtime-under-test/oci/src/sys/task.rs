@@ -26,16 +26,6 @@ pub fn cloexec_from(first: u32) -> io::Result<()> {
         .map(|_| ())
 }
 
-/// Takes ownership of a descriptor number that the caller of the runtime handed over.
-///
-/// Fails when no such descriptor is open.
-pub fn adopt_fd(fd: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: F_GETFD only asks.
-    check(libc::c_long::from(unsafe { libc::fcntl(fd, libc::F_GETFD) }))?;
-    // SAFETY: it is open, and the runtime itself has made no owner for inherited descriptors.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
 /// Clears or sets close-on-exec of a descriptor number.
 pub fn set_cloexec(fd: RawFd, on: bool) -> io::Result<()> {
     // SAFETY: plain integers.
