@@ -79,7 +79,7 @@ fn can_load() -> bool {
     let allow = json!({"defaultAction": "SCMP_ACT_ALLOW"});
     let ok = run(&allow, "cwd").code() == Some(0);
     if !ok {
-        assert!(std::env::var_os("PLIMSOLL_CI").is_none(), "a filter cannot be loaded here");
+        assert!(std::env::var_os("PLIMSOLL_CI").is_none_or(|v| v != "1"), "a filter cannot be loaded here");
         println!("SKIP: a filter cannot be loaded here (needs CAP_SYS_ADMIN)");
     }
     ok

@@ -188,7 +188,7 @@ fn rule() -> impl Strategy<Value = DeviceRule> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn both_forms_mean_what_the_rules_mean(list in prop::collection::vec(rule(), 0..12)) {
