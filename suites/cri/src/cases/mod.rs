@@ -5,13 +5,16 @@ use plimsoll_kit::Section;
 pub mod attach;
 pub mod container_config;
 pub mod container_life;
+pub mod container_status;
 pub mod exec_sync;
+pub mod image;
 pub mod image_volumes;
 pub mod log;
 pub mod namespaces;
 pub mod network;
 pub mod pod_config;
 pub mod sandbox;
+pub mod security;
 pub mod status;
 pub mod streaming;
 pub mod transport;
@@ -31,6 +34,9 @@ pub static SECTIONS: &[Section] = &[
     Section { name: "network", cases: network::CASES },
     Section { name: "container-life", cases: container_life::CASES },
     Section { name: "container-config", cases: container_config::CASES },
+    Section { name: "container-status", cases: container_status::CASES },
+    Section { name: "security", cases: security::CASES },
+    Section { name: "image", cases: image::CASES },
     Section { name: "image-volumes", cases: image_volumes::CASES },
     Section { name: "log", cases: log::CASES },
     Section { name: "exec-sync", cases: exec_sync::CASES },
