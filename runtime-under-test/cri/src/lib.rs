@@ -1,1 +1,32 @@
-//! The reference CRI server.
+//! The reference CRI server: a small, real server of CRI v1 over any OCI runtime binary.
+//!
+//! Images, sandboxes, containers, streams, statistics and events are kept by one daemon; everything
+//! that must survive it (standard streams, logs, exit codes) is held by one small monitor process per pod.
+
+use std::ffi::OsString;
+
+pub mod api;
+mod cli;
+pub mod config;
+pub mod error;
+pub mod images;
+mod monitor;
+mod net;
+mod oci;
+mod pods;
+mod server;
+mod service;
+mod stats;
+mod stream;
+mod sys;
+mod util;
+
+/// Runs the program with `args` (without the program's name) and returns its exit code:
+/// 0 good, 1 failed, 2 usage.
+pub fn run<I>(args: I) -> u8
+where
+    I: IntoIterator,
+    I::Item: Into<OsString>,
+{
+    cli::run(args.into_iter().map(Into::into).collect())
+}
