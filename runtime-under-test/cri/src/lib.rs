@@ -3,6 +3,17 @@
 //! Images, sandboxes, containers, streams, statistics and events are kept by one daemon; everything
 //! that must survive it (standard streams, logs, exit codes) is held by one small monitor process per pod.
 
+#![allow(
+    clippy::unused_self,
+    reason = "steps of one operation are methods of the object they belong to, whether or not this one reads a field"
+)]
+#![allow(
+    clippy::format_collect,
+    clippy::format_push_string,
+    reason = "a handful of short lines, read more easily"
+)]
+#![allow(clippy::single_match_else, reason = "both arms of these matches matter equally")]
+
 use std::ffi::OsString;
 
 pub mod api;

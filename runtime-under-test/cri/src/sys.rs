@@ -151,7 +151,7 @@ pub fn interface_up(name: &str) -> io::Result<()> {
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// mount_setattr(2) with an id mapping taken from a user namespace.
+/// `mount_setattr(2)` with an id mapping taken from a user namespace.
 pub fn idmap_mount(mount: &OwnedFd, userns: &OwnedFd) -> io::Result<()> {
     use std::os::fd::AsRawFd as _;
     let attributes = libc::mount_attr {
@@ -186,4 +186,10 @@ pub fn close_from(first: u32) {
 pub fn leave(code: i32) -> ! {
     // SAFETY: _exit does not return and touches no memory.
     unsafe { libc::_exit(code) }
+}
+
+/// A descriptor for the event loop. Must be called inside a tokio runtime.
+pub fn async_fd(fd: OwnedFd) -> io::Result<tokio::io::unix::AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd owns an open descriptor and always returns the same one.
+    Ok(unsafe { tokio::io::unix::AsyncFd::register(fd) }?)
 }

@@ -1,4 +1,15 @@
 //! The server driven through its socket, with runc as the handler. Skipped where runc or root is missing.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::format_collect,
+    clippy::format_push_string,
+    clippy::too_many_lines,
+    clippy::wildcard_imports,
+    clippy::match_wildcard_for_single_variants,
+    reason = "a test's way to fail is to panic, and its story is told in one function"
+)]
 
 mod common;
 

@@ -194,7 +194,7 @@ impl Unpacker {
                     .with_path("making device", path)?;
             }
             EntryType::Fifo => {
-                rfs::mknodat(parent, name, FileType::Fifo, private, 0).with_path("making fifo", path)?
+                rfs::mknodat(parent, name, FileType::Fifo, private, 0).with_path("making fifo", path)?;
             }
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                 let flags =

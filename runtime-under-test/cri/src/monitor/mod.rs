@@ -139,7 +139,9 @@ impl Monitor {
         }
         let gone: Vec<usize> =
             self.conns.iter_mut().filter_map(|(at, conn)| dead(conn).then_some(*at)).collect();
-        gone.into_iter().for_each(|at| self.drop_conn(at));
+        for at in gone {
+            self.drop_conn(at);
+        }
         Ok(())
     }
 
@@ -225,7 +227,7 @@ impl Monitor {
             Some(Role::Creating(id)) => self.creation_ended(&id, exit),
             Some(Role::Init(id)) => self.init_ended(&id, exit),
             Some(Role::ExecStarting { conn, pid_file, log }) => {
-                self.exec_started(conn, &pid_file, &log, exit)
+                self.exec_started(conn, &pid_file, &log, exit);
             }
             Some(Role::Exec { conn }) => self.exec_ended(conn, exit),
             None => {
@@ -344,7 +346,7 @@ impl Monitor {
 
     /// Moves one piece of output to the log and to the attached clients; false when there is none.
     fn pump(&mut self, id: &str, stream: Stream) -> bool {
-        let mut buffer = [0_u8; 32 << 10];
+        let mut buffer = [0_u8; 16 << 10];
         let Some(container) = self.containers.get_mut(id) else { return false };
         let Some(got @ 1..) = container.read(stream, &mut buffer) else { return false };
         let kind = if stream == Stream::Out { frame::STDOUT } else { frame::STDERR };

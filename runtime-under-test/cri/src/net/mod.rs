@@ -35,6 +35,7 @@ pub struct Pod {
 
 /// One port mapping.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(clippy::struct_field_names, reason = "the interface's own names")]
 pub struct Port {
     /// `tcp`, `udp` or `sctp`.
     pub protocol: String,

@@ -82,7 +82,7 @@ async fn wait_for_end(pid: i32) -> Result<()> {
     let Ok(fd) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) else {
         return Ok(());
     };
-    let fd = tokio::io::unix::AsyncFd::new(fd).doing("watching the pod")?;
+    let fd = crate::sys::async_fd(fd).doing("watching the pod")?;
     drop(fd.readable().await.doing("watching the pod")?);
     Ok(())
 }

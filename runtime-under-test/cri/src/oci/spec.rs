@@ -365,7 +365,7 @@ fn namespaces(input: &Input<'_>, context: &LinuxContainerSecurityContext) -> Val
     }
     match (pid, input.target) {
         (NamespaceMode::Target, Some(target)) => {
-            list.push(json!({"type": "pid", "path": format!("/proc/{target}/ns/pid")}))
+            list.push(json!({"type": "pid", "path": format!("/proc/{target}/ns/pid")}));
         }
         (NamespaceMode::Container, _) => list.push(json!({"type": "pid"})),
         (NamespaceMode::Node, _) => {}

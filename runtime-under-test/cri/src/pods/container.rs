@@ -41,8 +41,10 @@ impl Daemon {
         tokio::task::spawn_blocking(move || daemon.start_now(&own, &handler))
             .await
             .doing("starting a container")??;
+        let mut told = lock(&container.told);
         self.announce(&pod, &container.id, Kind::Started);
-        // A short-lived container may have ended before its start was announced.
+        *told = true;
+        // A short-lived container may have ended before its start was announced: then its end is announced here.
         if container.exit.borrow().is_some() {
             self.announce(&pod, &container.id, Kind::Stopped);
         }

@@ -63,11 +63,12 @@ impl Daemon {
             }),
             resources: Mutex::new(wanted),
             exit: watch::Sender::new(None),
+            told: Mutex::new(false),
             operation: tokio::sync::Mutex::new(()),
             config,
         });
         self.images.hold(&id, &image.chains);
-        let result = self.make(&pod, &container, &image, place);
+        let result = self.make(&pod, &container, &image, place.as_ref());
         if let Err(error) = result {
             self.scrap(&container);
             return Err(error);
@@ -88,7 +89,7 @@ impl Daemon {
         pod: &Pod,
         container: &Arc<Container>,
         image: &Resolved,
-        place: Option<(PathBuf, PathBuf)>,
+        place: Option<&(PathBuf, PathBuf)>,
     ) -> Result<()> {
         util::make_dir(&container.dir, 0o711)?;
         write_message(&container.dir.join("config.pb"), &container.config)?;
@@ -98,8 +99,8 @@ impl Daemon {
             &container.dir.join("config.json"),
             &serde_json::to_vec(&prepared.spec).doing("writing config.json")?,
         )?;
-        let log = place.clone();
-        if let Some((dir, path)) = &place
+        let log = place.cloned();
+        if let Some((dir, path)) = place
             && let Some(parent) = dir.join(path).parent()
         {
             util::make_dir(parent, 0o755)?;
@@ -118,7 +119,7 @@ impl Daemon {
             cgroup: Some(self.cgroups.processes(&group)),
             oom_file: Some(self.cgroups.oom_file(&group)),
         };
-        let fresh_log = place.as_ref().map(|(dir, path)| dir.join(path)).filter(|p| !p.exists());
+        let fresh_log = place.map(|(dir, path)| dir.join(path)).filter(|p| !p.exists());
         let reply = client::ask(&pod.socket, &Request::Create(request), runtime.limit).map_err(|error| {
             if let Some(path) = &fresh_log {
                 let _ = std::fs::remove_file(path);

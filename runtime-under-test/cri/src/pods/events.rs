@@ -126,6 +126,8 @@ impl Daemon {
 
     /// Takes note of an end, once.
     pub fn ended(&self, pod: &Arc<Pod>, container: &Arc<Container>, exit: Exit) {
+        // Held throughout, so that the end is announced once, and never before the start.
+        let told = lock(&container.told);
         let first = container.exit.send_if_modified(|slot| {
             let first = slot.is_none();
             if first {
@@ -133,7 +135,7 @@ impl Daemon {
             }
             first
         });
-        if first && lock(&container.record).started_at > 0 && lock(&container.record).start_error.is_none() {
+        if first && *told {
             self.announce(pod, &container.id, Kind::Stopped);
         }
     }

@@ -163,6 +163,8 @@ pub struct Container {
     pub resources: Mutex<LinuxContainerResources>,
     /// How it ended.
     pub exit: watch::Sender<Option<Exit>>,
+    /// Its start was announced: its end may be, too.
+    pub told: Mutex<bool>,
     /// One life-cycle operation at a time.
     pub operation: tokio::sync::Mutex<()>,
 }

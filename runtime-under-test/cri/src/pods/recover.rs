@@ -111,6 +111,7 @@ impl Daemon {
             dir: dir.to_owned(),
             log_path: place.map_or(String::new(), |(dir, path)| dir.join(path).display().to_string()),
             exit: watch::Sender::new(record.exit),
+            told: Mutex::new(record.started_at > 0),
             record: Mutex::new(record),
             resources: Mutex::new(resources),
             operation: tokio::sync::Mutex::new(()),

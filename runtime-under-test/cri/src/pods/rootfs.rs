@@ -187,7 +187,7 @@ pub fn supports_idmap(root: &Path) -> bool {
         let spec = libc::CLONE_NEWUSER;
         let (read, write) =
             rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).doing("making a pipe")?;
-        let mut child = idle_child(spec, read)?;
+        let mut child = idle_child(spec, &read)?;
         let outcome = (|| {
             std::fs::write(format!("/proc/{}/uid_map", child.pid), "0 100000 65536\n")
                 .doing("writing a uid mapping")?;
@@ -224,11 +224,11 @@ impl Idle {
 }
 
 /// A child in new namespaces that only waits until it is killed. Called before any thread exists.
-fn idle_child(flags: i32, until: OwnedFd) -> Result<Idle> {
+fn idle_child(flags: i32, until: &OwnedFd) -> Result<Idle> {
     let pid = sys::fork_into(flags).doing("making a user namespace")?;
     if pid == 0 {
         let mut byte = [0_u8];
-        let _ = rustix::io::read(&until, &mut byte);
+        let _ = rustix::io::read(until, &mut byte);
         sys::leave(0);
     }
     Ok(Idle { pid })

@@ -8,7 +8,7 @@ use super::{Container, Daemon, Pod, State, lock, sandbox};
 use crate::api;
 use crate::oci::{signal, spec};
 
-/// Whether all wanted labels are there (`*.filter-labels`: exact, ANDed).
+/// Whether all wanted labels are there (requirements `filter-labels`: exact, all of them).
 pub fn labels_match(wanted: &BTreeMap<String, String>, have: &BTreeMap<String, String>) -> bool {
     wanted.iter().all(|(key, value)| have.get(key) == Some(value))
 }

@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Answers, Service, batches, blocking, detached, need};
 use crate::api::runtime_service_server::RuntimeService;
+#[allow(clippy::wildcard_imports, reason = "nearly every message of the interface is named below")]
 use crate::api::*;
 use crate::error::{Error, Result};
 use crate::pods::exec::Wants;

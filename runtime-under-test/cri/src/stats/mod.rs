@@ -40,6 +40,7 @@ impl Rates {
     }
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "every use is an optional field of a message")]
 fn value(value: u64) -> Option<UInt64Value> {
     Some(UInt64Value { value })
 }

@@ -103,7 +103,7 @@ impl Fd {
     /// Takes a descriptor over.
     pub fn new(fd: OwnedFd) -> Result<Self> {
         rustix::io::ioctl_fionbio(&fd, true).doing("setting up a stream")?;
-        Ok(Self(AsyncFd::new(fd).doing("setting up a stream")?))
+        Ok(Self(crate::sys::async_fd(fd).doing("setting up a stream")?))
     }
 
     async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -265,14 +265,12 @@ async fn attach(
             while let Some((kind, data)) = decode_frame(&mut buffer)
                 .map_err(|()| Error::internal("a malformed frame came from the monitor"))?
             {
-                match kind {
-                    frame::STDOUT | frame::STDERR => {
-                        if output.send((kind, data)).await.is_err() {
-                            return Ok(());
-                        }
-                    }
-                    frame::END => return Ok(()),
-                    _ => {}
+                if kind == frame::END {
+                    return Ok(());
+                }
+                let wanted = kind == frame::STDOUT || kind == frame::STDERR;
+                if wanted && output.send((kind, data)).await.is_err() {
+                    return Ok(());
                 }
             }
             if got == 0 {

@@ -21,6 +21,7 @@ const GOODBYE: Duration = Duration::from_secs(2);
 /// An idle connection ends after this time.
 const IDLE: Duration = Duration::from_secs(4 * 3600);
 
+#[allow(clippy::too_many_lines, reason = "one connection: its parts share the two halves of the socket")]
 /// Serves one connection after the handshake. `version` is 1..=4.
 pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
     daemon: &Arc<Daemon>,
@@ -73,7 +74,7 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
         loop {
             match timeout(IDLE, decoder.read(&mut reader)).await {
                 Ok(Ok(Some(Frame::Data { id, data, fin }))) => {
-                    give(&input_tx, stdin_id, resize_id, (id, data, fin), &mut sizes).await
+                    give(&input_tx, stdin_id, resize_id, (id, data, fin), &mut sizes).await;
                 }
                 Ok(Ok(Some(Frame::Ping(id)))) => drop(pong_tx.send(id).await),
                 Ok(Ok(Some(_))) => {}
