@@ -79,11 +79,11 @@ fn requirement(out: &mut String, header: &Header, id: &str, planned: Option<&Pla
     let id =
         if id.is_empty() { planned.and_then(|c| c.covers.first()).map_or("", String::as_str) } else { id };
     if let Some(r) = header.requirements.iter().find(|r| r.id == id) {
-        let _ = writeln!(out, "{:>6}  {}  {} (since {})", r.level.word(), r.id, r.clause(), r.since);
-        let _ = writeln!(out, "        {}", one_line(&r.text));
+        let _ = writeln!(out, "  {:<8}  {}  {} (since {})", r.level.word(), r.id, r.clause(), r.since);
+        let _ = writeln!(out, "            {}", one_line(&r.text));
     } else {
         let word = planned.map_or("MUST", |c| severity_word(c.severity));
-        let _ = writeln!(out, "{word:>6}  {}", one_line(id));
+        let _ = writeln!(out, "  {word:<8}  {}", one_line(id));
     }
 }
 
@@ -109,7 +109,7 @@ fn commands(out: &mut String, commands: &[CommandRecord]) {
         lead = "            ";
     }
     for command in commands.iter().skip(skipped) {
-        let line = shorten(&one_line(&command.argv.join(" ")), COMMAND_CHARS);
+        let line = shorten(&one_line(&command_words(command).join(" ")), COMMAND_CHARS);
         let _ = writeln!(out, "{lead}{line}  → {} ({})", one_line(&command.status), duration(command.ms));
         lead = "            ";
     }
@@ -121,6 +121,13 @@ fn commands(out: &mut String, commands: &[CommandRecord]) {
             }
         }
     }
+}
+
+/// The arguments of a call, the program by its name alone: where it lies stands in the header.
+pub(crate) fn command_words(command: &CommandRecord) -> Vec<&str> {
+    let name = |path: &'_ str| path.rfind('/').map_or(0, |at| at + 1);
+    let words = command.argv.iter().enumerate();
+    words.map(|(i, word)| if i == 0 { &word[name(word)..] } else { word.as_str() }).collect()
 }
 
 /// The end of a run on a terminal: a table of targets and outcomes, what to look at, the verdict sentence.

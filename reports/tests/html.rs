@@ -43,6 +43,17 @@ fn the_page_tells_everything_in_order() {
 }
 
 #[test]
+fn a_violation_counts_against_the_requirement_that_it_names() {
+    let mut run = common::sample();
+    let page = html::render(&run, &Options::default());
+    assert!(!page.contains("config.root.open</code><br>Nobody tests this one yet.<br><span class=\"small soft\">open: not tested yet</span></th><td class=\"f\">"));
+    let violation = plimsoll_model::Violation::new("nothing is left", "a mount").of("config.root.open");
+    run.records[0].outcome = plimsoll_model::Outcome::Fail { violations: vec![violation] };
+    let page = html::render(&run, &Options::default());
+    assert!(page.contains("open: not tested yet</span></th><td class=\"f\">✗ not met</td>"));
+}
+
+#[test]
 fn benchmarks_and_the_detection_score_have_their_sections() {
     let mut run = common::sample();
     let without = html::render(&run, &Options::default());

@@ -47,18 +47,28 @@ fn the_sentence_has_the_numbers() {
 }
 
 #[test]
+fn a_failure_counts_as_an_obligation_whatever_the_case_set_out_to_show() {
+    let mut run = common::sample();
+    for case in &mut run.header.plan {
+        case.severity = plimsoll_model::Severity::Warn;
+    }
+    let rows = verdict::tallies(&run);
+    assert_eq!((rows[0].must_passed, rows[0].must_decided), (0, 1));
+}
+
+#[test]
 fn the_failure_block_reads_as_designed() {
     let run = common::sample();
     let failed = run.records.iter().find(|r| r.outcome.kind() == OutcomeKind::Fail).unwrap();
     let want = "\
 ✗ fail  oci-runtime/kill/stopped-is-error                  runc 1.1.5+ds1 · attempt 1/1 · 87 ms
         Signalling a stopped container is an error and leaves its state unchanged.
-  MUST  runtime.kill.stopped-errors  runtime.md#kill (since 1.0.0)
-        A signal to a container that is neither created nor running is an error and has no effect.
+  MUST      runtime.kill.stopped-errors  runtime.md#kill (since 1.0.0)
+            A signal to a container that is neither created nor running is an error and has no effect.
   expected  exit status ≠ 0
   actual    exit 0, stderr empty
-  commands  W/crun --root W/root create --bundle W/bundle C1  → exit 0 (31 ms)
-            W/crun --root W/root kill C1 TERM  → exit 0 (6.1 ms)
+  commands  crun --root W/root create --bundle W/bundle C1  → exit 0 (31 ms)
+            crun --root W/root kill C1 TERM  → exit 0 (6.1 ms)
   stderr    container C1 <is> not running & gone
   hint: rerun with `plimsoll run -t oci:/usr/sbin/runc --case oci-runtime/kill/stopped-is-error --keep`
 ";

@@ -4,6 +4,7 @@ use askama::Template;
 use plimsoll_model::{CaseRecord, Judgement, Outcome, OutcomeKind, PlannedCase, Violation};
 
 use super::{cell_id, fragment, letter};
+use crate::terminal::command_words;
 use crate::text::{cap, clean, duration, one_line, shell, shorten};
 use crate::view::{View, is_flaky, reproduce, severity_word, target_name};
 
@@ -283,7 +284,7 @@ fn commands(record: &CaseRecord) -> Vec<String> {
         lines.push(format!("({skipped} earlier commands are in the run file)"));
     }
     for command in record.commands.iter().skip(skipped) {
-        let argv: Vec<String> = command.argv.iter().map(|a| shell(&one_line(a))).collect();
+        let argv: Vec<String> = command_words(command).iter().map(|a| shell(&one_line(a))).collect();
         let line = shorten(&argv.join(" "), 400);
         lines.push(format!("$ {line}\n  → {} ({})", one_line(&command.status), duration(command.ms)));
         for (name, text) in [("stdout", &command.stdout), ("stderr", &command.stderr)] {

@@ -69,12 +69,13 @@ pub(super) fn body(view: &View<'_>) -> String {
             covering.entry(id).or_default().push(case);
         }
     }
+    let accused = accused(view);
     let waived: BTreeMap<&str, &str> =
         counted.waived.iter().map(|w| (w.id.as_str(), w.reason.as_str())).collect();
     let mut files: Vec<(&str, Vec<Clauses>)> = Vec::new();
     for requirement in &header.requirements {
         let cases = covering.get(requirement.id.as_str()).map_or(&[][..], Vec::as_slice);
-        let row = row(view, requirement, cases, waived.get(requirement.id.as_str()).copied());
+        let row = row(view, requirement, cases, &accused, waived.get(requirement.id.as_str()).copied());
         let at = files.iter().position(|(f, _)| *f == requirement.file).unwrap_or_else(|| {
             files.push((&requirement.file, Vec::new()));
             files.len() - 1
@@ -108,13 +109,36 @@ fn mistakes(counted: &Coverage) -> Vec<String> {
     unknown.chain(stale).take(100).collect()
 }
 
-fn row(view: &View<'_>, requirement: &Requirement, cases: &[&PlannedCase], waiver: Option<&str>) -> Row {
+/// Violations by the requirement that they name and the target, wherever they were seen: a leak shows in any case.
+type Accused<'a> = BTreeMap<(&'a str, &'a str), OutcomeKind>;
+
+fn accused<'a>(view: &View<'a>) -> Accused<'a> {
+    let mut accused = Accused::new();
+    for record in &view.run.records {
+        let kind = record.outcome.kind();
+        for violation in record.outcome.violations().iter().filter(|v| !v.requirement.is_empty()) {
+            let worst = accused.entry((&violation.requirement, &record.target)).or_insert(kind);
+            if kind == OutcomeKind::Fail {
+                *worst = kind;
+            }
+        }
+    }
+    accused
+}
+
+fn row(
+    view: &View<'_>,
+    requirement: &Requirement,
+    cases: &[&PlannedCase],
+    accused: &Accused<'_>,
+    waiver: Option<&str>,
+) -> Row {
     let targets = &view.run.header.targets;
-    let kinds: Vec<Option<OutcomeKind>> = if cases.is_empty() {
-        vec![None; targets.len()]
-    } else {
-        targets.iter().map(|t| state(view, requirement, cases, &t.label)).collect()
+    let kind = |target: &str| {
+        let named = accused.get(&(requirement.id.as_str(), target)).copied();
+        named.or_else(|| state(view, requirement, cases, target))
     };
+    let kinds: Vec<Option<OutcomeKind>> = targets.iter().map(|t| kind(&t.label)).collect();
     let blank = || Cell { class: "x", text: String::new() };
     let shown = cases.iter().take(8);
     let mut links: Vec<Link> =
@@ -130,7 +154,10 @@ fn row(view: &View<'_>, requirement: &Requirement, cases: &[&PlannedCase], waive
         why: waiver
             .map_or_else(|| why_open(requirement), |w| format!("waived: {}", shorten(&one_line(w), 300))),
         is_waived: waiver.is_some(),
-        cells: kinds.iter().map(|k| if cases.is_empty() { blank() } else { state_cell(*k) }).collect(),
+        cells: kinds
+            .iter()
+            .map(|k| if cases.is_empty() && k.is_none() { blank() } else { state_cell(*k) })
+            .collect(),
         kinds,
         cases: links,
     }
