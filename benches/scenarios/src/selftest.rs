@@ -122,11 +122,11 @@ const ROWS: &[Row] = &[
     ),
     Row {
         // A sleep cools the caches and so costs some CPU time by itself: both arms sleep, one longer.
-        baseline: Injection::Sleep(2_000),
+        baseline: Injection::Sleep(20_000),
         ..row(
             "sleep in create",
             "cold-start",
-            Injection::Sleep(10_000),
+            Injection::Sleep(60_000),
             &["start.entrypoint", "lifecycle.wall"],
             WALL,
         )
@@ -143,7 +143,7 @@ const ROWS: &[Row] = &[
         ..row(
             "one slow create in twenty",
             "cold-start",
-            Injection::Tail(150_000),
+            Injection::Tail(600_000),
             &["tail:start.entrypoint"],
             &["tail:lifecycle.wall"],
         )
@@ -157,8 +157,20 @@ const ROWS: &[Row] = &[
     ),
     row("one create in five fails", "cold-start", Injection::Fail(5), &["failures"], &[]),
     row("start answers a wrong exit code", "cold-start", Injection::ExitCode, &["failures"], &[]),
-    row("slow exec", "exec", Injection::SlowExec(1_500), &["exec.entrypoint"], &["tail:exec.entrypoint"]),
-    row("slow kill", "stop", Injection::SlowKill(1_500), &["stop.latency"], &["tail:stop.latency"]),
+    Row {
+        baseline: Injection::SlowExec(20_000),
+        ..row(
+            "slow exec",
+            "exec",
+            Injection::SlowExec(60_000),
+            &["exec.entrypoint"],
+            &["tail:exec.entrypoint"],
+        )
+    },
+    Row {
+        baseline: Injection::SlowKill(20_000),
+        ..row("slow kill", "stop", Injection::SlowKill(60_000), &["stop.latency"], &["tail:stop.latency"])
+    },
     Row {
         baseline: Injection::Sleep(8_000),
         ..row("one lock for all containers", "throughput", Injection::Lock(8_000), &["throughput.k4"], &[])
