@@ -1,8 +1,10 @@
 //! Puts the parts of one plan together: shards of one host, or the same plan on several nodes.
 
 use plimsoll_model::event::RunStatus;
-use plimsoll_model::{CaseRecord, ExitCode, Footer, Header, Run, TargetInfo};
+use plimsoll_model::{CaseRecord, ExitCode, Footer, Header, PlannedCase, Run, TargetInfo};
+use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 /// Runs that do not belong together, or not all of them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -168,6 +170,7 @@ fn complete(shards: &[(Part, Run)]) -> Result<(), MergeError> {
 
 /// Joins all shards of one run, given in the order of their index.
 fn join(shards: Vec<Run>) -> Result<Run, MergeError> {
+    let dealt = dealt(&shards);
     let mut shards = shards.into_iter();
     let mut whole = shards.next().ok_or(MergeError::Nothing)?;
     for (i, shard) in shards.enumerate() {
@@ -194,9 +197,45 @@ fn join(shards: Vec<Run>) -> Result<Run, MergeError> {
         }
     }
     whole.header.partition = None;
-    // Case ids sort by suite, section and name: the order does not depend on how the plan was cut.
-    whole.header.plan.sort_by(|a, b| a.id.cmp(&b.id));
+    whole.header.command = without_partition(&whole.header.command);
+    // The digest tells whether slices were dealt in turn; else the order of ids does not depend on how the plan was cut.
+    if digest(&dealt) == whole.header.plan_digest {
+        whole.header.plan = dealt;
+    } else {
+        whole.header.plan.sort_by(|a, b| a.id.cmp(&b.id));
+    }
     finish(whole)
+}
+
+/// The command line of the whole run.
+fn without_partition(command: &[String]) -> Vec<String> {
+    let mut words = command.iter();
+    let mut kept = Vec::new();
+    while let Some(word) = words.next() {
+        if word == "--partition" {
+            words.next();
+        } else if !word.starts_with("--partition=") {
+            kept.push(word.clone());
+        }
+    }
+    kept
+}
+
+/// The plan if its cases were dealt to the shards in turn, as `slice` does.
+fn dealt(shards: &[Run]) -> Vec<PlannedCase> {
+    let rounds = shards.iter().map(|s| s.header.plan.len()).max().unwrap_or(0);
+    (0..rounds)
+        .flat_map(|round| shards.iter().filter_map(move |s| s.header.plan.get(round).cloned()))
+        .collect()
+}
+
+/// The digest of a plan, as the run file defines it: SHA-256 over the case ids, one per line.
+fn digest(plan: &[PlannedCase]) -> String {
+    let ids: Vec<&str> = plan.iter().map(|c| c.id.as_str()).collect();
+    Sha256::digest(ids.join("\n").as_bytes()).iter().fold(String::new(), |mut out, b| {
+        let _ = write!(out, "{b:02x}");
+        out
+    })
 }
 
 /// Duration is the longest, because shards run at the same time; the rest is recounted.

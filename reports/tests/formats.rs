@@ -167,7 +167,9 @@ fn shards(run: &Run, kind: &str, assign: &[usize], of: usize) -> Vec<Run> {
         part.records.retain(keep);
         part.superseded.retain(keep);
         part.header.plan = mine;
-        part.header.partition = Some(format!("{kind}:{}/{of}", index + 1));
+        let name = format!("{kind}:{}/{of}", index + 1);
+        part.header.command.extend(["--partition".to_owned(), name.clone()]);
+        part.header.partition = Some(name);
         let counts = part.counts();
         let footer = part.footer.as_mut().unwrap();
         footer.planned = part.records.len() as u64;
@@ -175,6 +177,17 @@ fn shards(run: &Run, kind: &str, assign: &[usize], of: usize) -> Vec<Run> {
         part
     };
     (0..of).map(shard).collect()
+}
+
+/// The digest of a run's plan.
+fn digest(run: &Run) -> String {
+    use sha2::Digest as _;
+    let ids: Vec<&str> = run.header.plan.iter().map(|c| c.id.as_str()).collect();
+    sha2::Sha256::digest(ids.join("\n").as_bytes())
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect::<Vec<_>>()
+        .concat()
 }
 
 /// A run in the canonical order: the plan sorted by case id.
@@ -197,6 +210,18 @@ proptest! {
         let merged = merge(parts).unwrap();
         prop_assert_eq!(&merged, &whole);
         prop_assert_eq!(common::to_text(&merged), common::to_text(&whole));
+    }
+
+    #[test]
+    fn merged_slices_keep_the_order_of_the_plan(of in 1_usize..6, cases in 1_usize..40, turn in 0_usize..6) {
+        let mut whole = common::large(cases, 2);
+        whole.header.plan.reverse();
+        whole.header.plan_digest = digest(&whole);
+        whole.settle().unwrap();
+        let assign: Vec<usize> = (0..cases).map(|n| n % of).collect();
+        let mut parts = shards(&whole, "slice", &assign, of);
+        parts.rotate_left(turn % of);
+        prop_assert_eq!(merge(parts).unwrap(), whole);
     }
 
     #[test]
