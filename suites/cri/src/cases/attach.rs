@@ -185,7 +185,7 @@ fn failed(error: &StreamError) -> Stop {
 }
 
 /// Bytes go both ways to a listener on the pod's loopback, and a half-close passes on.
-#[case(covers = ["portforward.tcp-roundtrip", "portforward.url-returned", "portforward.reaches-localhost-only-listener", "portforward.half-close", "portforward.ipv6-listener"])]
+#[case(covers = ["portforward.tcp-roundtrip", "portforward.url-returned", "portforward.reaches-localhost-only-listener", "portforward.half-close", ])]
 async fn ports_are_forwarded(cx: &mut Cx) -> Verdict {
     let cri = cx.cri()?;
     let pod = cri.run_pod().await?;

@@ -312,7 +312,7 @@ async fn mounts_stay_inside_the_root(cx: &mut Cx) -> Verdict {
 }
 
 /// The status lists the mounts that were asked for, and no others.
-#[case(covers = ["container.mount.status-roundtrip", "container.status.mounts", "container.mount.selinux-relabel"])]
+#[case(covers = ["container.mount.status-roundtrip", "container.status.mounts", ])]
 async fn mounts_come_back(cx: &mut Cx) -> Verdict {
     let cri = cx.cri()?;
     let (a, b) = (host_dir(&cri, "a")?, host_dir(&cri, "b")?);
@@ -618,7 +618,7 @@ async fn unknown_cdi_devices_are_refused(cx: &mut Cx) -> Verdict {
 }
 
 /// A stop signal in the request is sent and told.
-#[case(covers = ["container.stop-signal.custom", "container.stop-signal.status", "container.stop-signal.realtime"])]
+#[case(covers = ["container.stop-signal.custom", "container.stop-signal.status", ])]
 async fn stop_signals(cx: &mut Cx) -> Verdict {
     let cri = cx.cri()?;
     let pod = cri.run_pod().await?;

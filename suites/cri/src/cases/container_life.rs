@@ -427,7 +427,7 @@ async fn a_shorter_stop_wins(cx: &mut Cx) -> Verdict {
 }
 
 /// Giving up a stop does not kill before its time, and a later stop works.
-#[case(covers = ["container.stop.cancelled-call", "container.stop.paused"])]
+#[case(covers = ["container.stop.cancelled-call", ])]
 async fn a_cancelled_stop_does_not_kill(cx: &mut Cx) -> Verdict {
     let cri = cx.cri()?;
     let container = stubborn(&cri.run_pod().await?).await?;
@@ -584,7 +584,7 @@ async fn list_matches_status(cx: &mut Cx) -> Verdict {
 }
 
 /// The stream of containers has what the list has, each once, and ends.
-#[case(covers = ["container.stream.equals-list", "container.stream.filters", "container.stream.large"])]
+#[case(covers = ["container.stream.equals-list", "container.stream.filters", ])]
 async fn stream_equals_list(cx: &mut Cx) -> Verdict {
     let cri = cx.cri()?;
     cri.need_rpc("StreamContainers").await?;

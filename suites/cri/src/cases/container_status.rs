@@ -28,8 +28,7 @@ pub static CASES: &[Case] = &[
 /// Identity, image and state are there as a client needs them.
 #[case(covers = [
     "container.status.required-fields", "container.status.image-field", "container.status.image-ref-digest",
-    "container.status.image-id", "container.status.started-at-zero-before-start", "container.status.unknown-state",
-])]
+    "container.status.image-id", "container.status.started-at-zero-before-start", ])]
 async fn status_has_what_clients_need(cx: &mut Cx) -> Verdict {
     let cri = cx.cri()?;
     let plain = cri.plain().await?;
@@ -245,7 +244,7 @@ async fn limits_of_swap(cx: &mut Cx) -> Verdict {
 
 /// Huge page limits and version 2 keys are applied, unknown ones refused.
 #[case(covers = [
-    "container.resources.hugepages", "container.resources.hugepage-bad-size", "container.resources.unified",
+    "container.resources.hugepage-bad-size", "container.resources.unified",
     "container.resources.unified-invalid", "robust.fork-bomb",
 ])]
 async fn huge_pages_and_unified(cx: &mut Cx) -> Verdict {

@@ -129,7 +129,7 @@ async fn files_are_where_they_belong(cx: &mut Cx) -> Verdict {
 }
 
 /// Without a log path or directory there is no file, and big output does not block.
-#[case(covers = ["log.path.empty", "log.path.no-log-directory", "log.max-size"])]
+#[case(covers = ["log.path.empty", "log.path.no-log-directory", ])]
 async fn without_a_file_the_container_runs(cx: &mut Cx) -> Verdict {
     let cri = cx.cri()?;
     let pod = cri.run_pod().await?;

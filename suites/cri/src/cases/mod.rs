@@ -13,8 +13,10 @@ pub mod log;
 pub mod namespaces;
 pub mod network;
 pub mod pod_config;
+pub mod robust;
 pub mod sandbox;
 pub mod security;
+pub mod stats;
 pub mod status;
 pub mod streaming;
 pub mod transport;
@@ -37,6 +39,8 @@ pub static SECTIONS: &[Section] = &[
     Section { name: "container-status", cases: container_status::CASES },
     Section { name: "security", cases: security::CASES },
     Section { name: "image", cases: image::CASES },
+    Section { name: "stats", cases: stats::CASES },
+    Section { name: "robust", cases: robust::CASES },
     Section { name: "image-volumes", cases: image_volumes::CASES },
     Section { name: "log", cases: log::CASES },
     Section { name: "exec-sync", cases: exec_sync::CASES },

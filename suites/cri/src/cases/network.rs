@@ -78,7 +78,7 @@ async fn containers_share_localhost(cx: &mut Cx) -> Verdict {
 }
 
 /// A stopped pod's address does not answer, and its network is gone from the node.
-#[case(covers = ["sandbox.stop.releases-network", "network.cni.add-del-pairing"])]
+#[case(covers = ["sandbox.stop.releases-network", ])]
 async fn addresses_are_given_back(cx: &mut Cx) -> Verdict {
     let cri = cx.cri()?;
     let pod = cri.run_pod().await?;

@@ -512,7 +512,7 @@ async fn unmasked_paths(cx: &mut Cx) -> Verdict {
 }
 
 /// Unconfined is no seccomp, the default profile refuses what is known to be dangerous.
-#[case(covers = ["security.seccomp.unconfined", "security.seccomp.runtime-default", "security.seccomp.nil-profile", "security.seccomp.deprecated-path"])]
+#[case(covers = ["security.seccomp.unconfined", "security.seccomp.runtime-default", "security.seccomp.nil-profile", ])]
 async fn seccomp_kinds(cx: &mut Cx) -> Verdict {
     let cri = cx.cri()?;
     let pod = cri.run_pod().await?;
@@ -599,7 +599,7 @@ async fn seccomp_adapts(cx: &mut Cx) -> Verdict {
 }
 
 /// A pod's profile is the sandbox's own and does not reach into containers.
-#[case(covers = ["sandbox.seccomp.runtime-default", "sandbox.seccomp.applies-not-to-containers", "sandbox.seccomp.deprecated-path", "sandbox.apparmor.profile"])]
+#[case(covers = ["sandbox.seccomp.runtime-default", "sandbox.seccomp.applies-not-to-containers", ])]
 async fn pods_have_their_own_profile(cx: &mut Cx) -> Verdict {
     let cri = cx.cri()?;
     let default = profile(ProfileType::RuntimeDefault, "");
@@ -635,9 +635,8 @@ fn has_lsm(name: &str) -> bool {
 
 /// AppArmor profiles are applied, and one that is not loaded is an error.
 #[case(covers = [
-    "security.apparmor.not-loaded", "security.apparmor.localhost", "security.apparmor.unconfined",
-    "security.apparmor.runtime-default", "security.apparmor.typed-wins", "security.apparmor.deprecated",
-])]
+    "security.apparmor.not-loaded", "security.apparmor.unconfined",
+    "security.apparmor.runtime-default", "security.apparmor.typed-wins", ])]
 async fn apparmor_profiles(cx: &mut Cx) -> Verdict {
     let cri = cx.cri()?;
     cx.need(has_lsm("apparmor"), "apparmor", "the kernel does not enforce AppArmor")?;
@@ -666,9 +665,7 @@ fn set_deprecated(security: &mut v1::LinuxContainerSecurityContext, profile: &st
 
 /// SELinux labels are applied, and invalid ones refused.
 #[case(covers = [
-    "security.selinux.options", "security.selinux.invalid", "security.selinux.mcs-distinct", "sandbox.selinux.options",
-    "security.privileged.selinux-disabled",
-])]
+    "security.selinux.options", "security.selinux.invalid", ])]
 async fn selinux_labels(cx: &mut Cx) -> Verdict {
     let cri = cx.cri()?;
     cx.need(has_lsm("selinux"), "selinux", "the kernel does not enforce SELinux")?;

@@ -157,7 +157,7 @@ async fn idle_containers_are_refused(cx: &mut Cx) -> Verdict {
 }
 
 /// Output and error output arrive exactly, each on its stream.
-#[case(covers = ["exec.stdout", "exec.stderr-separate", "streaming.spdy.syn-reply-before-data", "streaming.golden-trace"])]
+#[case(covers = ["exec.stdout", "exec.stderr-separate", "streaming.spdy.syn-reply-before-data", ])]
 async fn output_is_apart(cx: &mut Cx) -> Verdict {
     let cri = cx.cri()?;
     let both = print("to out", 1).act("print", json!({"text": "to err", "fd": 2}));
@@ -395,7 +395,7 @@ async fn spdy_handshakes(cx: &mut Cx) -> Verdict {
 }
 
 /// Older protocol versions are still spoken.
-#[case(covers = ["streaming.spdy.v1-v3", "streaming.spdy.stream-types"])]
+#[case(covers = ["streaming.spdy.v1-v3", ])]
 async fn older_spdy_versions(cx: &mut Cx) -> Verdict {
     let cri = cx.cri()?;
     let container = running(&cri).await?;

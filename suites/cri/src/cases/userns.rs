@@ -39,7 +39,7 @@ async fn needed(cri: &Cri) -> Verdict {
 }
 
 /// Containers run with exactly the mappings asked for.
-#[case(covers = ["sandbox.userns.pod-mapping", "sandbox.userns.gid-mapping", "sandbox.userns.persist-restart"])]
+#[case(covers = ["sandbox.userns.pod-mapping", "sandbox.userns.gid-mapping", ])]
 async fn mappings_are_exact(cx: &mut Cx) -> Verdict {
     let cri = cx.cri()?;
     needed(&cri).await?;
@@ -113,7 +113,7 @@ async fn containers_follow_the_pod(cx: &mut Cx) -> Verdict {
 }
 
 /// Files of the image belong to root inside the user namespace.
-#[case(covers = ["sandbox.userns.files-owned", "container.image-volume.userns"])]
+#[case(covers = ["sandbox.userns.files-owned", ])]
 async fn files_belong_to_the_mapped_root(cx: &mut Cx) -> Verdict {
     let cri = cx.cri()?;
     needed(&cri).await?;

@@ -1,0 +1,508 @@
+//! Statistics, metrics and events.
+
+use crate::prelude::*;
+
+/// The table of this file.
+pub static CASES: &[Case] = &[
+    container_stats_are_plausible,
+    cpu_time_grows,
+    memory_follows_use,
+    written_files_are_counted,
+    lists_select,
+    lists_survive_churn,
+    ended_containers_give_no_stale_numbers,
+    container_stream,
+    pod_stats_are_plausible,
+    pod_lists_select,
+    pod_streams,
+    pods_that_are_gone,
+    metrics_are_described,
+    metrics_fit_their_descriptors,
+    metrics_stream,
+    life_cycle_events,
+    two_subscribers,
+];
+
+async fn stats(container: &Container) -> Result<v1::ContainerStats, Stop> {
+    let request = v1::ContainerStatsRequest { container_id: container.id.clone() };
+    let answer = container.cri().client().container_stats(request).await.must_succeed()?;
+    answer.stats.ok_or_else(|| Stop::violation("ContainerStats answers statistics", "none"))
+}
+
+/// The statistics name their container, and their times are now.
+#[case(covers = [
+    "stats.container.attributes", "stats.container.cpu-timestamp", "stats.container.memory-usage-ge-ws",
+    "stats.container.memory-available", "stats.container.memory-rss", "stats.container.memory-faults",
+    "stats.container.swap", "stats.container.psi",
+])]
+async fn container_stats_are_plausible(cx: &mut Cx) -> Verdict {
+    let cri = cx.cri()?;
+    let container =
+        cri.run_pod().await?.container().resources(|r| r.memory_limit_in_bytes = 256 << 20).start().await?;
+    let stats = stats(&container).await?;
+    let attributes = stats.attributes.unwrap_or_default();
+    check!(
+        attributes.id == container.id && attributes.metadata == container.config.metadata,
+        "id and metadata",
+        "others"
+    );
+    check!(
+        attributes.labels == container.config.labels
+            && attributes.annotations == container.config.annotations,
+        "labels and annotations",
+        "others"
+    );
+    let cpu = stats.cpu.unwrap_or_default();
+    let age = now_ns() - cpu.timestamp;
+    check!(of "stats.container.cpu-timestamp"; (0..60_000_000_000).contains(&age), "nanoseconds, now", "another time");
+    let memory = stats.memory.unwrap_or_default();
+    let value = |v: Option<v1::UInt64Value>| v.map(|v| v.value);
+    let working = value(memory.working_set_bytes).unwrap_or(0);
+    if let Some(usage) = value(memory.usage_bytes) {
+        check!(of "stats.container.memory-usage-ge-ws"; usage >= working, "usage >= working set", "{usage} < {working}");
+    }
+    if let Some(available) = value(memory.available_bytes) {
+        check!(of "stats.container.memory-available"; available <= (256 << 20) && available + working <= (257 << 20), "limit - working set", "{available}");
+    }
+    cx.record("stats.has-rss", memory.rss_bytes.is_some());
+    cx.record("stats.has-faults", memory.page_faults.is_some());
+    cx.record("stats.has-swap", stats.swap.is_some());
+    cx.record("stats.has-psi", cpu.psi.is_some());
+    Ok(())
+}
+
+/// CPU time grows with the work done and never shrinks.
+#[case(covers = ["stats.container.cpu-usage", "stats.container.cpu-monotonic", ])]
+async fn cpu_time_grows(cx: &mut Cx) -> Verdict {
+    let cri = cx.cri()?;
+    let container = cri.run_pod().await?.container().start().await?;
+    let used = || async {
+        let cpu = stats(&container).await?.cpu.unwrap_or_default();
+        Ok::<_, Stop>(cpu.usage_core_nano_seconds.map(|v| v.value))
+    };
+    let before = used().await?.ok_or_else(|| Stop::violation("CPU time", "none"))?;
+    let burnt = container.ask(&script().act("burn_cpu", json!({"ms": 1000}))).await?;
+    let spent = burnt.facts("burn_cpu")?["cpu_ns"].as_u64().unwrap_or(0);
+    let after = used().await?.unwrap_or(0);
+    check!(of "stats.container.cpu-monotonic"; after >= before, "time that does not shrink", "it does");
+    let grown = after - before;
+    check!(
+        grown * 10 >= spent * 7 && grown < spent + 1_500_000_000,
+        "about the time that was burnt",
+        "{} ms for {} ms",
+        grown / 1_000_000,
+        spent / 1_000_000
+    );
+    Ok(())
+}
+
+/// The working set follows what the container holds.
+#[case(covers = ["stats.container.memory-working-set"])]
+async fn memory_follows_use(cx: &mut Cx) -> Verdict {
+    let cri = cx.cri()?;
+    let pod = cri.run_pod().await?;
+    let idle = pod.container().start().await?;
+    let holder =
+        pod.container().script(&script().act("hold_memory", json!({"bytes": 64 << 20}))).start().await?;
+    holder.logs("ready").await?;
+    let used = async |container: &Container| {
+        let memory = stats(container).await?.memory.unwrap_or_default();
+        Ok::<_, Stop>(memory.working_set_bytes.map_or(0, |v| v.value))
+    };
+    let more = used(&holder).await?.saturating_sub(used(&idle).await?);
+    check!((50 << 20..90 << 20).contains(&more), "about 64 MiB more", "{} MiB", more >> 20);
+    Ok(())
+}
+
+/// Files that a container writes are counted on an existing file system.
+#[case(covers = ["stats.container.writable-layer", "stats.container.writable-layer-fsid"])]
+async fn written_files_are_counted(cx: &mut Cx) -> Verdict {
+    let cri = cx.cri()?;
+    let container = cri.run_pod().await?.container().start().await?;
+    let big = script().act("copy_self", json!({"to": "/tmp/a"})).act("copy_self", json!({"to": "/tmp/b"}));
+    container.ask(&big).await?;
+    let layer = wait_until("the written bytes are counted", Duration::from_secs(40), async || {
+        let layer = stats(&container).await?.writable_layer.unwrap_or_default();
+        let used = layer.used_bytes.map_or(0, |v| v.value);
+        if used > 500_000 { Ok(Poll::Ready(layer)) } else { Ok(Poll::NotYet(format!("{used} bytes"))) }
+    })
+    .await?;
+    let place = layer.fs_id.unwrap_or_default().mountpoint;
+    check!(of "stats.container.writable-layer-fsid"; std::path::Path::new(&place).exists(), "an existing path", "another");
+    Ok(())
+}
+
+async fn list(cri: &Cri, filter: Option<v1::ContainerStatsFilter>) -> Result<Vec<String>, Stop> {
+    let answer =
+        cri.client().list_container_stats(v1::ListContainerStatsRequest { filter }).await.must_succeed()?;
+    let mut ids: Vec<_> = answer.stats.into_iter().filter_map(|s| s.attributes).map(|a| a.id).collect();
+    ids.sort();
+    Ok(ids)
+}
+
+/// Filters by id, pod and labels select running containers exactly, and combine.
+#[case(covers = [
+    "stats.list.filter-id", "stats.list.running-only", "stats.list.nil-filter", "stats.list.filter-sandbox",
+    "stats.list.filter-labels", "stats.list.filter-and",
+])]
+async fn lists_select(cx: &mut Cx) -> Verdict {
+    let cri = cx.cri()?;
+    let (pod, other) = (cri.run_pod().await?, cri.pod().host_network().run().await?);
+    let (a, b) = (pod.container().start().await?, other.container().start().await?);
+    let ended = pod.container().script(&script()).run().await?;
+    let filter = |change: &dyn Fn(&mut v1::ContainerStatsFilter)| {
+        let mut filter = v1::ContainerStatsFilter::default();
+        change(&mut filter);
+        Some(filter)
+    };
+    let all = list(&cri, None).await?;
+    check!(of "stats.list.nil-filter"; all.contains(&a.id) && all.contains(&b.id), "both containers", "not both");
+    check!(of "stats.list.running-only"; !all.contains(&ended.id), "no ended container", "one");
+    check_eq!(list(&cri, filter(&|f| f.id.clone_from(&a.id))).await?.len(), 1, "statistics of an id");
+    let there = list(&cri, filter(&|f| f.pod_sandbox_id.clone_from(&other.id))).await?;
+    check!(of "stats.list.filter-sandbox"; there == [b.id.clone()], "the pod's container", "others");
+    let mut expected = vec![a.id.clone(), b.id.clone()];
+    expected.sort();
+    let tagged = list(
+        &cri,
+        filter(&|f| {
+            f.label_selector.insert(plimsoll_kit::cri::TAG_LABEL.into(), cri.tag().into());
+        }),
+    );
+    check!(of "stats.list.filter-labels"; tagged.await? == expected, "the case's containers", "others");
+    let none = list(
+        &cri,
+        filter(&|f| {
+            f.id.clone_from(&a.id);
+            f.pod_sandbox_id.clone_from(&other.id);
+        }),
+    );
+    check!(of "stats.list.filter-and"; none.await?.is_empty(), "nothing", "something");
+    Ok(())
+}
+
+/// Containers that vanish do not fail a list.
+#[case(covers = ["stats.list.race-removed"])]
+async fn lists_survive_churn(cx: &mut Cx) -> Verdict {
+    let cri = cx.cri()?;
+    let pod = cri.run_pod().await?;
+    let churn = async {
+        for _ in 0..4 {
+            pod.container().start().await?.remove().await.setup()?;
+        }
+        Ok::<_, Stop>(())
+    };
+    let lists = async {
+        for _ in 0..25 {
+            let filter = v1::ContainerStatsFilter { pod_sandbox_id: pod.id.clone(), ..Default::default() };
+            list(&cri, Some(filter)).await?;
+        }
+        Ok::<_, Stop>(())
+    };
+    let (churned, listed) = tokio::join!(churn, lists);
+    churned?;
+    listed
+}
+
+/// An ended container gives an error or nothing, no stale numbers.
+#[case(covers = ["stats.container.created-or-exited"])]
+async fn ended_containers_give_no_stale_numbers(cx: &mut Cx) -> Verdict {
+    let cri = cx.cri()?;
+    let ended = cri.run_pod().await?.container().script(&script()).run().await?;
+    let request = v1::ContainerStatsRequest { container_id: ended.id.clone() };
+    let answer = cri.client().container_stats(request).await;
+    cx.record("stats.of-ended-container", answer.is_ok());
+    let memory = answer.ok().and_then(|a| a.stats).and_then(|s| s.memory).and_then(|m| m.working_set_bytes);
+    check!(memory.is_none_or(|m| m.value == 0), "no memory of an ended container", "some");
+    Ok(())
+}
+
+/// The stream of statistics has what the list has.
+#[case(covers = ["stats.stream"])]
+async fn container_stream(cx: &mut Cx) -> Verdict {
+    let cri = cx.cri()?;
+    cri.need_rpc("StreamContainerStats").await?;
+    let container = cri.run_pod().await?.container().start().await?;
+    let filter = v1::ContainerStatsFilter { id: container.id.clone(), ..Default::default() };
+    let request = v1::StreamContainerStatsRequest { filter: Some(filter) };
+    let messages =
+        cri.client().stream_container_stats(request).await.must_succeed()?.all().await.must_succeed()?;
+    let ids: Vec<_> = messages
+        .into_iter()
+        .flat_map(|m| m.container_stats)
+        .filter_map(|s| s.attributes)
+        .map(|a| a.id)
+        .collect();
+    check_eq!(ids, [container.id], "streamed statistics");
+    Ok(())
+}
+
+async fn pod_stats(pod: &Pod) -> Result<v1::PodSandboxStats, Stop> {
+    let request = v1::PodSandboxStatsRequest { pod_sandbox_id: pod.id.clone() };
+    let answer = pod.cri().client().pod_sandbox_stats(request).await.must_succeed()?;
+    answer.stats.ok_or_else(|| Stop::violation("PodSandboxStats answers statistics", "none"))
+}
+
+/// A pod's statistics name it and hold its containers, network and processes.
+#[case(covers = [
+    "stats.pod.attributes", "stats.pod.cpu-memory", "stats.pod.network", "stats.pod.process-count", "stats.pod.containers",
+    "stats.pod.io", "stats.pod.network-hostnet",
+])]
+async fn pod_stats_are_plausible(cx: &mut Cx) -> Verdict {
+    let cri = cx.cri()?;
+    cri.need_rpc("PodSandboxStats").await?;
+    let pod = cri.run_pod().await?;
+    let container = pod.container().start().await?;
+    let stats = pod_stats(&pod).await?;
+    let attributes = stats.attributes.unwrap_or_default();
+    check!(
+        attributes.id == pod.id
+            && attributes.metadata == pod.config.metadata
+            && attributes.labels == pod.config.labels,
+        "id, metadata and labels",
+        "others"
+    );
+    let linux = stats.linux.unwrap_or_default();
+    let inside: Vec<_> =
+        linux.containers.iter().filter_map(|c| c.attributes.as_ref()).map(|a| a.id.clone()).collect();
+    check!(of "stats.pod.containers"; inside == [container.id.clone()], "the pod's container", "{} containers", inside.len());
+    let memory = linux.memory.and_then(|m| m.usage_bytes).map_or(0, |v| v.value);
+    check!(of "stats.pod.cpu-memory"; linux.cpu.is_some() && memory > 0, "CPU and memory of the pod", "none");
+    let interface = linux.network.and_then(|n| n.default_interface).unwrap_or_default();
+    check!(of "stats.pod.network"; !interface.name.is_empty() && interface.rx_bytes.is_some(), "the default interface with its bytes", "{:?}", interface.name);
+    let processes = linux.process.and_then(|p| p.process_count).map_or(0, |v| v.value);
+    check!(of "stats.pod.process-count"; processes >= 2, "the processes of the pod", "{processes}");
+    cx.record("stats.pod-io", linux.io.is_some());
+    Ok(())
+}
+
+/// Filters of pod statistics select exactly, and stopped pods do not fail the call.
+#[case(covers = ["stats.pod.list-filters", "stats.pod.notready"])]
+async fn pod_lists_select(cx: &mut Cx) -> Verdict {
+    let cri = cx.cri()?;
+    cri.need_rpc("ListPodSandboxStats").await?;
+    let (pod, stopped) = (cri.run_pod().await?, cri.run_pod().await?);
+    pod.container().start().await?;
+    stopped.stop().await.setup()?;
+    let list = |filter| cri.client().list_pod_sandbox_stats(v1::ListPodSandboxStatsRequest { filter });
+    list(None).await.must_succeed().map_err(|s| s.of("stats.pod.notready"))?;
+    let filter = v1::PodSandboxStatsFilter { id: pod.id.clone(), ..Default::default() };
+    let found = list(Some(filter)).await.must_succeed()?.stats;
+    let ids: Vec<_> = found.into_iter().filter_map(|s| s.attributes).map(|a| a.id).collect();
+    check!(ids == [pod.id.clone()], "only the pod", "{} pods", ids.len());
+    Ok(())
+}
+
+/// The stream of pod statistics has what the list has.
+#[case(covers = ["stats.pod.stream"])]
+async fn pod_streams(cx: &mut Cx) -> Verdict {
+    let cri = cx.cri()?;
+    cri.need_rpc("StreamPodSandboxStats").await?;
+    let pod = cri.run_pod().await?;
+    let filter = v1::PodSandboxStatsFilter { id: pod.id.clone(), ..Default::default() };
+    let request = v1::StreamPodSandboxStatsRequest { filter: Some(filter) };
+    let messages =
+        cri.client().stream_pod_sandbox_stats(request).await.must_succeed()?.all().await.must_succeed()?;
+    let ids: Vec<_> = messages
+        .into_iter()
+        .flat_map(|m| m.pod_sandbox_stats)
+        .filter_map(|s| s.attributes)
+        .map(|a| a.id)
+        .collect();
+    check_eq!(ids, [pod.id], "streamed pods");
+    Ok(())
+}
+
+/// Statistics of an unknown pod are NotFound.
+#[case(covers = ["stats.pod.not-found"])]
+async fn pods_that_are_gone(cx: &mut Cx) -> Verdict {
+    let cri = cx.cri()?;
+    cri.need_rpc("PodSandboxStats").await?;
+    let request = v1::PodSandboxStatsRequest { pod_sandbox_id: NOBODY.into() };
+    cri.client().pod_sandbox_stats(request).await.must_fail_with(&[Code::NotFound])?;
+    Ok(())
+}
+
+async fn descriptors(cri: &Cri) -> Result<Vec<v1::MetricDescriptor>, Stop> {
+    Ok(cri
+        .client()
+        .list_metric_descriptors(v1::ListMetricDescriptorsRequest {})
+        .await
+        .must_succeed()?
+        .descriptors)
+}
+
+/// Descriptors have unique valid names and help, and stay the same.
+#[case(covers = ["metrics.descriptors.present", "metrics.descriptors.names-unique", "metrics.descriptors.static"])]
+async fn metrics_are_described(cx: &mut Cx) -> Verdict {
+    let cri = cx.cri()?;
+    cri.need_rpc("ListMetricDescriptors").await?;
+    let first = descriptors(&cri).await?;
+    check!(
+        !first.is_empty() && first.iter().all(|d| !d.help.is_empty() && !d.name.is_empty()),
+        "descriptors with name and help",
+        "some without"
+    );
+    let unique: std::collections::BTreeSet<_> = first.iter().map(|d| d.name.as_str()).collect();
+    let valid = |n: &str| {
+        n.chars()
+            .enumerate()
+            .all(|(i, c)| c == '_' || c == ':' || c.is_ascii_alphabetic() || (i > 0 && c.is_ascii_digit()))
+    };
+    check!(of "metrics.descriptors.names-unique"; unique.len() == first.len() && unique.iter().all(|n| valid(n)), "unique valid names", "not so");
+    cri.run_pod().await?.container().start().await?;
+    check!(of "metrics.descriptors.static"; descriptors(&cri).await? == first, "the same descriptors later", "others");
+    Ok(())
+}
+
+/// Every metric has a descriptor, as many values as keys, a fitting type and a plausible value.
+#[case(covers = [
+    "metrics.pod.names-declared", "metrics.pod.label-count", "metrics.pod.container-level", "metrics.pod.timestamp", ])]
+async fn metrics_fit_their_descriptors(cx: &mut Cx) -> Verdict {
+    let cri = cx.cri()?;
+    cri.need_rpc("ListPodSandboxMetrics").await?;
+    let pod = cri.run_pod().await?;
+    let container = pod.container().start().await?;
+    let keys: std::collections::BTreeMap<_, _> =
+        descriptors(&cri).await?.into_iter().map(|d| (d.name, d.label_keys.len())).collect();
+    let all = cri
+        .client()
+        .list_pod_sandbox_metrics(v1::ListPodSandboxMetricsRequest {})
+        .await
+        .must_succeed()?
+        .pod_metrics;
+    let Some(mine) = all.into_iter().find(|p| p.pod_sandbox_id == pod.id) else {
+        return Err(Stop::violation("metrics of the pod", "none"));
+    };
+    let inside = mine.container_metrics.iter().find(|c| c.container_id == container.id);
+    check!(of "metrics.pod.container-level"; inside.is_some(), "metrics of the container", "none");
+    for metric in mine.metrics.iter().chain(inside.into_iter().flat_map(|c| &c.metrics)) {
+        let Some(count) = keys.get(&metric.name) else {
+            return Err(Stop::violation(
+                "a descriptor for every metric",
+                format!("none for {}", metric.name),
+            ));
+        };
+        check_eq!(of "metrics.pod.label-count"; metric.label_values.len(), *count, "label values of {}", metric.name);
+        let age = now_ns() - metric.timestamp;
+        check!(of "metrics.pod.timestamp"; metric.timestamp == 0 || (0..120_000_000_000).contains(&age), "0, or nanoseconds of now", "another time");
+    }
+    Ok(())
+}
+
+/// The stream of metrics has the pods of the list.
+#[case(covers = ["metrics.pod.stream"])]
+async fn metrics_stream(cx: &mut Cx) -> Verdict {
+    let cri = cx.cri()?;
+    cri.need_rpc("StreamPodSandboxMetrics").await?;
+    let pod = cri.run_pod().await?;
+    let messages = cri
+        .client()
+        .stream_pod_sandbox_metrics(v1::StreamPodSandboxMetricsRequest {})
+        .await
+        .must_succeed()?
+        .all()
+        .await
+        .must_succeed()?;
+    let mine = messages
+        .into_iter()
+        .flat_map(|m| m.pod_sandbox_metrics)
+        .filter(|p| p.pod_sandbox_id == pod.id)
+        .count();
+    check_eq!(mine, 1, "entries of the pod");
+    Ok(())
+}
+
+type Events = plimsoll_kit::cri::Receive<v1::ContainerEventResponse>;
+
+async fn subscribe(cri: &Cri) -> Result<Events, Stop> {
+    cri.client()
+        .with_deadline(Duration::from_secs(20))
+        .get_container_events(v1::GetEventsRequest {})
+        .await
+        .must_succeed()
+}
+
+/// Events of one container until it is deleted, in order.
+async fn events_of(events: &mut Events, id: &str) -> Result<Vec<v1::ContainerEventResponse>, Stop> {
+    let end = Instant::now() + Duration::from_secs(15);
+    let mut mine = Vec::new();
+    while Instant::now() < end {
+        match events.next(Duration::from_secs(5)).await {
+            Ok(Some(event)) if event.container_id == id => {
+                let last = event.container_event_type == v1::ContainerEventType::ContainerDeletedEvent as i32;
+                mine.push(event);
+                if last {
+                    break;
+                }
+            }
+            Ok(Some(_)) => {}
+            Ok(None) => break,
+            Err(error) if error.kind == Kind::Deadline => break,
+            Err(error) => {
+                return Err(Stop::violation("the stream stays open", format!("{:?}", error.code))
+                    .of("events.stream-opens"));
+            }
+        }
+    }
+    Ok(mine)
+}
+
+/// A container's life gives the four events in order, with the statuses of its pod.
+#[case(covers = [
+    "events.created", "events.started", "events.stopped", "events.deleted", "events.stream-opens", "events.container-id",
+    "events.created-at-ns", "events.sandbox-status", "events.containers-statuses", "events.exit-code-in-stopped",
+    ])]
+async fn life_cycle_events(cx: &mut Cx) -> Verdict {
+    let cri = cx.cri()?;
+    cri.need_rpc("GetContainerEvents").await?;
+    let pod = cri.run_pod().await?;
+    // The stream may open only with its first event, so the container is made beside it.
+    let watch = subscribe(&cri);
+    let life = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let container =
+            pod.container().script(&script().act("sleep", json!({"ms": 200})).exit(3)).start().await?;
+        container.exited().await?;
+        container.remove().await.setup()?;
+        Ok::<_, Stop>(container.id)
+    };
+    let (events, id) = tokio::join!(watch, life);
+    let (mut events, id) = (events?, id?);
+    let mine = events_of(&mut events, &id).await?;
+    let kinds: Vec<_> = mine.iter().map(|e| e.container_event_type).collect();
+    check_eq!(kinds, [0, 1, 2, 3], "kinds of the container's events");
+    check!(of "events.created-at-ns"; mine.is_sorted_by_key(|e| e.created_at) && mine.iter().all(|e| e.created_at > 0), "times in order", "not so");
+    let status = mine[1].pod_sandbox_status.clone().unwrap_or_default();
+    check!(of "events.sandbox-status"; status.metadata.is_some_and(|m| !m.uid.is_empty()), "the pod's status with its uid", "none");
+    let stopped = mine[2].containers_statuses.iter().find(|s| s.id == id);
+    check!(of "events.exit-code-in-stopped"; stopped.is_some_and(|s| s.exit_code == 3), "exit code 3 in the stopped event", "another or none");
+    Ok(())
+}
+
+/// Two subscribers both get the events, and one that does not read harms nobody.
+#[case(covers = ["events.multiple-subscribers", "events.slow-subscriber"])]
+async fn two_subscribers(cx: &mut Cx) -> Verdict {
+    let cri = cx.cri()?;
+    cri.need_rpc("GetContainerEvents").await?;
+    let pod = cri.run_pod().await?;
+    let (first, second) = (cri.clone(), cri.clone());
+    let life = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let container = pod.container().start().await?;
+        container.remove().await.setup()?;
+        Ok::<_, Stop>(container.id)
+    };
+    let (a, b, id) = tokio::join!(subscribe(&first), subscribe(&second), life);
+    let (mut a, mut b, id) = (a?, b?, id?);
+    let (seen_a, seen_b) = (events_of(&mut a, &id).await?, events_of(&mut b, &id).await?);
+    check!(
+        !seen_a.is_empty() && !seen_b.is_empty(),
+        "events for both",
+        "{} and {}",
+        seen_a.len(),
+        seen_b.len()
+    );
+    check_eq!(seen_a.len(), seen_b.len(), "number of events of the second subscriber");
+    Ok(())
+}
