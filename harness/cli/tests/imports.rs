@@ -30,18 +30,21 @@ fn packages() -> BTreeMap<String, (String, BTreeSet<String>)> {
 /// What each room may import of ours, by package name; `None` for what ties all together.
 fn allowed(room: &str) -> Option<&'static [&'static str]> {
     match room {
-        "harness/model" | "harness/case" | "harness/probe" | "harness/images" => Some(&[]),
+        "harness/model"
+        | "harness/case"
+        | "harness/probe"
+        | "harness/images"
+        | "runtime-under-test/oci"
+        | "runtime-under-test/faults" => Some(&[]),
         "harness/cri-client" => Some(&["plimsoll-model", "plimsoll-images"]),
         "harness/testbed" => Some(&["plimsoll-model", "plimsoll-images", "plimsoll-cri-client"]),
         "harness/kit" => Some(&["plimsoll-model", "plimsoll-images", "plimsoll-case", "plimsoll-cri-client"]),
         "harness/engine" => Some(&["plimsoll-model", "plimsoll-kit", "plimsoll-case"]),
-        "reports" => Some(&["plimsoll-model"]),
-        "benches/stats" => Some(&["plimsoll-model"]),
+        "reports" | "benches/stats" => Some(&["plimsoll-model"]),
         "benches/scenarios" => {
             Some(&["plimsoll-model", "plimsoll-kit", "plimsoll-case", "plimsoll-bench-stats"])
         }
         "runtime-under-test/cri" => Some(&["plimsoll-oci"]),
-        "runtime-under-test/oci" | "runtime-under-test/faults" => Some(&[]),
         "harness/cli" | "benches/micro" => None,
         room if room.starts_with("suites/") => Some(&[
             "plimsoll-model",

@@ -33,6 +33,7 @@ pub(crate) struct Inner {
     pub(crate) config: RefCell<Option<Value>>,
     pub(crate) containers: RefCell<Vec<Container>>,
     pub(crate) cri: RefCell<Option<Cri>>,
+    pub(crate) host_mounts: RefCell<Vec<PathBuf>>,
     counter: Cell<u32>,
     random: Cell<u64>,
 }
@@ -65,6 +66,7 @@ impl Cx {
             facts: RefCell::default(),
             config: RefCell::default(),
             containers: RefCell::default(),
+            host_mounts: RefCell::default(),
             cri: RefCell::default(),
             counter: Cell::new(0),
             random,
@@ -120,6 +122,19 @@ impl Cx {
     /// A directory that hooks and containers may write to; mode 0777.
     pub fn shared(&self) -> PathBuf {
         self.inner.job.dir.join("shared")
+    }
+
+    /// Mounts a tmpfs at `at` (made if need be) in the attempt's own mount namespace, in a peer group of its own when
+    /// `shared`. It is unmounted before leftovers are looked for.
+    pub fn host_tmpfs(&self, at: &Path, shared: bool) -> Result<(), Stop> {
+        use nix::mount::{MsFlags, mount};
+        fs::create_dir_all(at)?;
+        let none = None::<&str>;
+        mount(Some("plimsoll"), at, Some("tmpfs"), MsFlags::empty(), Some("mode=0755"))?;
+        self.inner.host_mounts.borrow_mut().push(at.to_owned());
+        let propagation = if shared { MsFlags::MS_SHARED } else { MsFlags::MS_PRIVATE };
+        mount(none, at, none, propagation, none)?;
+        Ok(())
     }
 
     /// The probe on the host.

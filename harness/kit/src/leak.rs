@@ -39,6 +39,9 @@ pub async fn clean_up(cx: &Cx, before: &[String]) -> Vec<String> {
     for id in known_ids(cx) {
         let _ = cx.runtime().delete_force(&id).await;
     }
+    for mount in cx.inner.host_mounts.borrow_mut().drain(..).rev() {
+        let _ = nix::mount::umount2(&mount, nix::mount::MntFlags::MNT_DETACH);
+    }
     let settled = wait_until("nothing is left behind", SETTLE, async || {
         let left = leftovers(cx, before);
         Ok::<_, Stop>(if left.is_empty() { Poll::Ready(()) } else { Poll::NotYet(String::new()) })

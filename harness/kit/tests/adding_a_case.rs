@@ -1,4 +1,5 @@
 //! The example of harness/docs/ADDING-A-CASE.md, compiled; the document has to show exactly this.
+#![allow(missing_docs, clippy::unwrap_used)]
 
 // begin
 use plimsoll_kit::prelude::*;

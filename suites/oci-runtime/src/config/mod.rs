@@ -9,7 +9,13 @@ pub mod hooks;
 pub mod hooks_entry;
 pub mod hooks_when;
 pub mod hooks_where;
+pub mod limits;
+pub mod mount_options;
+pub mod mounts;
 pub mod oci_version;
+pub mod process;
+pub mod root;
+pub mod scheduling;
 
 /// One line per file.
 pub static SECTIONS: &[Section] = &[
@@ -20,6 +26,12 @@ pub static SECTIONS: &[Section] = &[
     Section { name: "hooks-when", cases: hooks_when::CASES },
     Section { name: "annotations", cases: annotations::CASES },
     Section { name: "extensibility", cases: extensibility::CASES },
+    Section { name: "process", cases: process::CASES },
+    Section { name: "limits", cases: limits::CASES },
+    Section { name: "scheduling", cases: scheduling::CASES },
+    Section { name: "root", cases: root::CASES },
+    Section { name: "mounts", cases: mounts::CASES },
+    Section { name: "mount-options", cases: mount_options::CASES },
 ];
 
 /// Rows without a case.

@@ -1,0 +1,221 @@
+//! config.md, mounts: order, destination, source, type, id mappings.
+
+use plimsoll_kit::prelude::*;
+
+/// The file's table of contents.
+pub static CASES: &[Case] = &[
+    mounts_appear_in_list_order,
+    later_mount_covers_an_earlier_one,
+    absent_mounts_change_nothing,
+    bad_mount_is_error,
+    relative_destination_means_the_root,
+    source_is_relative_to_the_bundle,
+    data_options_reach_the_file_system,
+    unknown_option_is_error,
+    mapped_mount_translates_owners,
+    one_sided_mapping_is_error,
+];
+
+/// The last mount at a path, as the probe sees it.
+pub fn mount_at(answers: &Answers, path: &str) -> Result<Value, Stop> {
+    let list = answers.facts("mounts")?["mounts"].as_array().cloned().unwrap_or_default();
+    let found = list.into_iter().rev().find(|m| m["mountpoint"] == path);
+    found.ok_or_else(|| Stop::violation(format!("something is mounted at {path}"), "nothing is"))
+}
+
+/// Mounts are made in list order, so that a later one may stand in an earlier one.
+#[case(covers = ["mounts.order", "mounts.supported"])]
+async fn mounts_appear_in_list_order(cx: &mut Cx) -> Verdict {
+    let tmpfs = |path: &str| json!({ "destination": path, "type": "tmpfs", "source": "tmpfs" });
+    let builder = ["/outer", "/outer/a", "/outer/a/b"]
+        .iter()
+        .fold(cx.container(probe::ask(["mounts"])), |b, p| b.mount(tmpfs(p)));
+    let answers = builder.answers().await?;
+    for path in ["/outer", "/outer/a", "/outer/a/b"] {
+        check_eq!(mount_at(&answers, path)?["fstype"], json!("tmpfs"), "the file system at {path}");
+    }
+    Ok(())
+}
+
+/// Of two mounts at one place the later one is seen.
+#[case(covers = ["mounts.order"])]
+async fn later_mount_covers_an_earlier_one(cx: &mut Cx) -> Verdict {
+    let (first, second) = (cx.dir().join("first"), cx.dir().join("second"));
+    for (dir, text) in [(&first, "1"), (&second, "2")] {
+        std::fs::create_dir(dir)?;
+        std::fs::write(dir.join("which"), text)?;
+    }
+    let bind = |p: &std::path::Path| json!({ "destination": "/m", "type": "bind", "source": p, "options": ["rbind"] });
+    let script = probe::script().ask_with("read", json!({ "path": "/m/which" }));
+    let answers = cx.container(script).mount(bind(&first)).mount(bind(&second)).answers().await?;
+    check_eq!(answers.facts("read")?["data"], json!("2"), "the content at the shared destination");
+    Ok(())
+}
+
+/// A configuration without a list of mounts is valid.
+#[case(covers = ["mounts.supported"])]
+async fn absent_mounts_change_nothing(cx: &mut Cx) -> Verdict {
+    cx.container(probe::ask(["identity"])).remove("/mounts").answers().await?;
+    Ok(())
+}
+
+const BAD: &[Variant] = &[
+    Variant::new("destination-absent", &["mounts.destination.required"]),
+    Variant::new("destination-empty", &["mounts.destination.required"]),
+    Variant::new("destination-number", &["mounts.destination.required"]),
+    Variant::new("type-unknown", &["mounts.type"]),
+    Variant::new("type-number", &["mounts.type"]),
+    Variant::new("source-missing", &["mounts.source"]),
+    Variant::new("source-number", &["mounts.source"]),
+    Variant::new("options-text", &["mounts.options"]),
+    Variant::new("options-numbers", &["mounts.options"]),
+];
+
+/// A mount that is incomplete, of a wrong type or impossible is an error.
+#[case(covers = [], matrix(mount = BAD))]
+async fn bad_mount_is_error(cx: &mut Cx) -> Verdict {
+    let mut mount = json!({ "destination": "/m", "type": "tmpfs", "source": "tmpfs" });
+    match cx.param("mount") {
+        "destination-absent" => mount = json!({ "type": "tmpfs", "source": "tmpfs" }),
+        "destination-empty" => mount["destination"] = json!(""),
+        "destination-number" => mount["destination"] = json!(1),
+        "type-unknown" => mount["type"] = json!("plimsollfs"),
+        "type-number" => mount["type"] = json!(1),
+        "source-missing" => {
+            mount = json!({ "destination": "/m", "type": "bind", "source": "/no/such/source", "options": ["bind"] });
+        }
+        "source-number" => mount["source"] = json!(1),
+        "options-text" => mount["options"] = json!("ro"),
+        _ => mount["options"] = json!([1]),
+    }
+    cx.container(probe::exit(0)).mount(mount).rejected().await?;
+    Ok(())
+}
+
+/// A relative destination is taken from the root, whatever the working directory.
+#[case(covers = ["mounts.destination.relative-means-root", "mounts.destination.relative-accepted"])]
+async fn relative_destination_means_the_root(cx: &mut Cx) -> Verdict {
+    let mount = json!({ "destination": "data/x", "type": "tmpfs", "source": "tmpfs" });
+    let builder = cx.container(probe::ask(["mounts"])).set("/process/cwd", "/tmp").mount(mount);
+    let (create, container) = builder.attempt().await?;
+    // Accepting it is a MAY; where it is accepted, what it means is a MUST.
+    cx.record("mounts.destination.relative", if create.succeeded() { "accepted" } else { "refused" });
+    if create.succeeded() {
+        container.start().await?.must_succeed()?;
+        let answers = container.finished_answers().await?;
+        check_eq!(mount_at(&answers, "/data/x")?["fstype"], json!("tmpfs"), "the file system at /data/x");
+    }
+    Ok(())
+}
+
+/// A relative source of a bind mount is taken from the bundle.
+#[case(covers = ["mounts.source"])]
+async fn source_is_relative_to_the_bundle(cx: &mut Cx) -> Verdict {
+    let mount = json!({ "destination": "/m", "type": "bind", "source": "rootfs/etc", "options": ["bind"] });
+    let script = probe::script().ask_with("stat", json!({ "path": "/m/passwd" }));
+    let answers = cx.container(script).mount(mount).answers().await?;
+    check_eq!(answers.first("stat")?.errno(), 0, "errno of looking at a file of the source");
+    Ok(())
+}
+
+/// Options that are no flags reach the file system.
+#[case(covers = ["mounts.unknown-options-to-data", "mounts.options"])]
+async fn data_options_reach_the_file_system(cx: &mut Cx) -> Verdict {
+    let options = json!(["size=1024k", "mode=0711", "nr_inodes=77", "uid=3", "gid=4"]);
+    let mount = json!({ "destination": "/m", "type": "tmpfs", "source": "tmpfs", "options": options });
+    let script =
+        probe::script().ask_with("stat", json!({ "path": "/m" })).ask_with("statfs", json!({ "path": "/m" }));
+    let answers = cx.container(script).mount(mount).answers().await?;
+    let stat = answers.facts("stat")?;
+    check_eq!(stat["octal"], json!("0711"), "the mode of the root of the tmpfs");
+    check_eq!((&stat["uid"], &stat["gid"]), (&json!(3), &json!(4)), "its owner");
+    let statfs = answers.facts("statfs")?;
+    check_eq!(statfs["files"], json!(77), "its inodes");
+    let size =
+        statfs["blocks"].as_u64().unwrap_or_default() * statfs["block_size"].as_u64().unwrap_or_default();
+    check_eq!(size, 1 << 20, "its size in bytes");
+    Ok(())
+}
+
+/// An option that neither the runtime nor the file system knows is an error.
+#[case(covers = ["mounts.unknown-options-to-data", "mounts.options"])]
+async fn unknown_option_is_error(cx: &mut Cx) -> Verdict {
+    let mount =
+        json!({ "destination": "/m", "type": "tmpfs", "source": "tmpfs", "options": ["plimsolloption"] });
+    cx.container(probe::exit(0)).mount(mount).rejected().await?;
+    Ok(())
+}
+
+const MAPPINGS: &[Variant] = &[
+    Variant::new("plain", &[]),
+    Variant::new(
+        "idmap",
+        &["mount-option.idmap.applies-mapping", "mount-option.idmap", "mount-option.idmap.own-mappings-used"],
+    ),
+    Variant::new(
+        "ridmap",
+        &[
+            "mount-option.ridmap.applies-mapping",
+            "mount-option.ridmap",
+            "mount-option.ridmap.own-mappings-used",
+        ],
+    ),
+];
+
+/// A mount with id mappings of its own shows translated owners and leaves the source's alone.
+#[case(
+    covers = [
+        "mounts.uid-mappings",
+        "mounts.gid-mappings",
+        "mounts.uid-mappings.via-mount-setattr",
+        "mounts.gid-mappings.via-mount-setattr"
+    ],
+    matrix(option = MAPPINGS)
+)]
+async fn mapped_mount_translates_owners(cx: &mut Cx) -> Verdict {
+    let source = cx.dir().join("mapped");
+    cx.host_tmpfs(&source, false)?;
+    let file = source.join("file");
+    std::fs::write(&file, "")?;
+    std::os::unix::fs::chown(&file, Some(0), Some(0))?;
+    let mut options = vec!["rbind"];
+    if cx.param("option") != "plain" {
+        options = vec!["rbind", cx.param("option")];
+    }
+    let shifted = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
+    // The same mapping as the user namespace's: an owner of 0 on the host is then 0 inside, not an unmapped id.
+    let mount = json!({
+        "destination": "/m", "type": "bind", "source": source, "options": options,
+        "uidMappings": shifted, "gidMappings": shifted
+    });
+    let script = probe::script().ask_with("stat", json!({ "path": "/m/file" }));
+    let answers = cx
+        .container(script)
+        // A mapped root has to own the root file system.
+        .rootfs(|root| std::os::unix::fs::chown(root, Some(100_000), Some(100_000)))
+        .user_namespace(100_000)
+        .mount(mount)
+        .answers()
+        .await?;
+    let stat = answers.facts("stat")?;
+    check_eq!((&stat["uid"], &stat["gid"]), (&json!(0), &json!(0)), "the owner seen inside");
+    let host = std::fs::metadata(&file)?;
+    check_eq!(std::os::unix::fs::MetadataExt::uid(&host), 0, "the owner on the host");
+    Ok(())
+}
+
+const ONE_SIDED: &[Variant] = &[
+    Variant::new("uidMappings", &["mounts.uid-mappings.needs-gid"]),
+    Variant::new("gidMappings", &["mounts.gid-mappings.needs-uid"]),
+];
+
+/// A mapping of users without one of groups, or the reverse, is an error.
+#[case(covers = [], matrix(member = ONE_SIDED))]
+async fn one_sided_mapping_is_error(cx: &mut Cx) -> Verdict {
+    let source = cx.dir().join("mapped");
+    std::fs::create_dir(&source)?;
+    let mut mount = json!({ "destination": "/m", "type": "bind", "source": source, "options": ["rbind"] });
+    mount[cx.param("member")] = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
+    cx.container(probe::exit(0)).mount(mount).rejected().await?;
+    Ok(())
+}
