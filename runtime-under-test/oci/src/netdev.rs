@@ -7,9 +7,11 @@ mod message;
 use crate::bail;
 use crate::config::NetDevice;
 use crate::error::{Context, Error, Result};
+use crate::sys;
 use message::{Answer, Netlink, Request};
 use std::collections::BTreeMap;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 const IFLA_IFNAME: u16 = 3;
 const IFLA_NET_NS_FD: u16 = 28;
@@ -21,11 +23,12 @@ const IFA_F_PERMANENT: u32 = 0x80;
 const RT_SCOPE_UNIVERSE: u8 = 0;
 
 /// A device of the host with what has to survive the move.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Captured {
     host: String,
     inside: String,
     index: u32,
+    up: bool,
     /// Family, prefix length and attributes of each permanent global address.
     addresses: Vec<(u8, u8, Vec<u8>)>,
 }
@@ -45,31 +48,97 @@ pub fn capture(devices: &BTreeMap<String, NetDevice>) -> Result<Vec<Captured>> {
         }
         let inside = device.name.as_ref().filter(|n| !n.is_empty()).unwrap_or(host).clone();
         let addresses = addresses(&mut netlink, link.index).with_context(what)?;
-        list.push(Captured { host: host.clone(), inside, index: link.index, addresses });
+        list.push(Captured {
+            host: host.clone(),
+            inside,
+            index: link.index,
+            up: link.flags & IFF_UP != 0,
+            addresses,
+        });
     }
     Ok(list)
 }
 
-/// Moves the devices into the namespace, renamed on the way: the kernel does both in one step, so a taken
-/// name fails without anything changed.
-pub fn hand_in(devices: &[Captured], target: BorrowedFd<'_>) -> Result<()> {
-    let mut netlink = Netlink::open()?;
+/// Devices that were moved, and what takes them back when the create fails later.
+pub struct HandedIn {
+    own: File,
+    inside: Netlink,
+    moved: Vec<Captured>,
+}
+
+/// Moves the devices into the namespace `target` under their names there.
+///
+/// The kernel moves first and renames then, so a taken name is looked for before ("if a device with that
+/// name exists in the container's network namespace, the runtime MUST generate an error") and a failure
+/// brings all of them back.
+pub fn hand_in(devices: &[Captured], target: BorrowedFd<'_>) -> Result<HandedIn> {
+    let own = File::open("/proc/self/ns/net").context("own network namespace")?;
+    sys::setns(target, libc::CLONE_NEWNET).context("looking into the container's network namespace")?;
+    let inside = Netlink::open();
+    sys::setns(own.as_fd(), libc::CLONE_NEWNET).context("returning to the own network namespace")?;
+    let mut handed = HandedIn { own, inside: inside?, moved: Vec::new() };
     for device in devices {
+        if let Err(e) = handed.take(device, target) {
+            handed.give_back();
+            return Err(e);
+        }
+    }
+    Ok(handed)
+}
+
+impl HandedIn {
+    fn take(&mut self, device: &Captured, target: BorrowedFd<'_>) -> Result<()> {
+        let (host, name) = (&device.host, &device.inside);
+        if find(&mut self.inside, name).is_ok() {
+            bail!(
+                "linux.netDevices {host:?}: a device named {name} exists in the container's network namespace"
+            );
+        }
+        let mut netlink = Netlink::open()?;
         // A device that is up cannot be renamed.
         let mut down = Request::link(libc::RTM_NEWLINK, device.index);
         down.link_flags(0, IFF_UP);
-        netlink.ask(&down).with_context(|| format!("taking network device {} down", device.host))?;
+        netlink.ask(&down).with_context(|| format!("taking network device {host} down"))?;
+        self.moved.push(device.clone());
         let mut moved = Request::link(libc::RTM_NEWLINK, device.index);
         moved.attribute(IFLA_NET_NS_FD, &target.as_raw_fd().to_ne_bytes());
-        moved.name(IFLA_IFNAME, &device.inside);
-        netlink.ask(&moved).with_context(|| {
-            format!(
-                "moving network device {} into the container as {} (is the name taken there?)",
-                device.host, device.inside
-            )
-        })?;
+        moved.name(IFLA_IFNAME, name);
+        netlink
+            .ask(&moved)
+            .with_context(|| format!("moving network device {host} into the container as {name}"))
     }
-    Ok(())
+
+    /// Brings the devices back as they were.
+    pub fn give_back(&mut self) {
+        for device in std::mem::take(&mut self.moved) {
+            // Under its new name, under its old one, or still here.
+            let place =
+                find(&mut self.inside, &device.inside).or_else(|_| find(&mut self.inside, &device.host));
+            if let Ok(link) = place {
+                let mut back = Request::link(libc::RTM_NEWLINK, link.index);
+                back.link_flags(0, IFF_UP);
+                back.attribute(IFLA_NET_NS_FD, &self.own.as_raw_fd().to_ne_bytes());
+                back.name(IFLA_IFNAME, &device.host);
+                if let Err(e) = self.inside.ask(&back) {
+                    crate::log::warn(&format!(
+                        "network device {} could not be brought back: {e}",
+                        device.host
+                    ));
+                    continue;
+                }
+            }
+            let host = Captured { inside: device.host.clone(), ..device };
+            if let Err(e) = restore(&host) {
+                crate::log::warn(&format!("network device {}: {e}", host.host));
+            }
+        }
+    }
+}
+
+fn restore(device: &Captured) -> Result<()> {
+    let mut netlink = Netlink::open()?;
+    let link = find(&mut netlink, &device.host)?;
+    dress(&mut netlink, link.index, device, device.up)
 }
 
 /// Inside the namespace: sets the addresses again and brings the devices up ("the runtime MUST ensure that
@@ -89,16 +158,24 @@ pub fn settle(devices: &[Captured]) -> Result<()> {
             }
             Err(e) => return Err(e.wrap(what())),
         };
-        let mut up = Request::link(libc::RTM_NEWLINK, link.index);
-        up.link_flags(IFF_UP, IFF_UP);
-        netlink.ask(&up).with_context(what)?;
-        for (family, prefix, attributes) in &device.addresses {
-            let mut add = Request::address(*family, *prefix, link.index);
-            add.raw(attributes);
-            match netlink.ask(&add) {
-                Err(e) if e.raw_os_error() == Some(libc::EEXIST) => {}
-                other => other.with_context(what)?,
-            }
+        dress(&mut netlink, link.index, device, true).with_context(what)?;
+    }
+    Ok(())
+}
+
+/// Brings a device up (if wanted) and gives it its addresses.
+fn dress(netlink: &mut Netlink, index: u32, device: &Captured, up: bool) -> Result<()> {
+    if up {
+        let mut request = Request::link(libc::RTM_NEWLINK, index);
+        request.link_flags(IFF_UP, IFF_UP);
+        netlink.ask(&request)?;
+    }
+    for (family, prefix, attributes) in &device.addresses {
+        let mut add = Request::address(*family, *prefix, index);
+        add.raw(attributes);
+        match netlink.ask(&add) {
+            Err(e) if e.raw_os_error() == Some(libc::EEXIST) => {}
+            other => other?,
         }
     }
     Ok(())

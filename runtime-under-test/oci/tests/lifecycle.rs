@@ -149,3 +149,35 @@ fn symlinks_of_the_image_stay_inside() {
     let _ = b.run(&config);
     assert_eq!(std::fs::read_dir(&canary).unwrap().count(), 0);
 }
+
+#[test]
+fn network_devices_move_in_and_come_back_after_a_failure() {
+    let Some(b) = bench() else { return };
+    let name = format!("plt{}", std::process::id() % 100_000);
+    let peer = format!("{name}p");
+    let ip = |args: &[&str]| {
+        std::process::Command::new("ip").args(args).output().is_ok_and(|o| o.status.success())
+    };
+    if !ip(&["link", "add", &name, "type", "veth", "peer", "name", &peer]) {
+        assert!(std::env::var_os("PLIMSOLL_CI").is_none(), "needs ip and veth devices");
+        return;
+    }
+    assert!(ip(&["addr", "add", "10.111.222.1/30", "dev", &name]));
+    let here = || std::path::Path::new("/sys/class/net").join(&name).exists();
+    let mut config = b.config("cat /proc/net/dev; cat /proc/net/fib_trie");
+    for (inside, mounts) in
+        [("lo", json!([])), ("eth7", json!([{ "destination": "/m", "type": "nosuchfs" }]))]
+    {
+        let mut broken = config.clone();
+        broken["linux"]["netDevices"] = json!({ &name: { "name": inside } });
+        broken["mounts"] = mounts;
+        let output = b.run(&broken);
+        assert!(!output.status.success() && here(), "{output:?}");
+    }
+    config["linux"]["netDevices"] = json!({ &name: { "name": "eth7" } });
+    let output = b.run(&config);
+    let shown = text(&output.stdout);
+    let gone = !here();
+    ip(&["link", "del", &peer]);
+    assert!(shown.contains("eth7:") && shown.contains("10.111.222.1") && gone, "{output:?}");
+}

@@ -292,7 +292,7 @@ fn connect_process(init: &Init<'_>, record: &mut Record, undo: &mut Undo) -> Res
             init.namespaces.join.iter().find(|(k, _)| *k == NamespaceKind::Network).map(|(_, fd)| fd.as_fd());
         let own = std::fs::File::open(format!("/proc/{pid}/ns/net")).context("network namespace")?;
         let target = joined.unwrap_or(own.as_fd());
-        netdev::hand_in(&init.net_devices, target)?;
+        undo.net_devices(netdev::hand_in(&init.net_devices, target)?);
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use crate::config::{Hook, Spec};
 use crate::error::{Error, Result};
 use crate::log;
+use crate::netdev::HandedIn;
 use crate::state::{self, Record, Status, Store};
 use crate::sys;
 use crate::{hooks, rdt};
@@ -16,6 +17,7 @@ pub struct Undo {
     process: Option<(i32, OwnedFd)>,
     cgroup: serde_json::Value,
     resctrl: Vec<PathBuf>,
+    net_devices: Option<HandedIn>,
     poststop: Vec<Hook>,
     run_poststop: bool,
     rootfs: Option<PathBuf>,
@@ -32,6 +34,7 @@ impl Undo {
             process: None,
             cgroup: serde_json::Value::Null,
             resctrl: Vec::new(),
+            net_devices: None,
             poststop: spec.hooks.as_ref().map(|h| h.poststop.clone()).unwrap_or_default(),
             run_poststop: false,
             armed: true,
@@ -53,6 +56,11 @@ impl Undo {
         self.resctrl = made;
     }
 
+    /// Network devices were moved.
+    pub fn net_devices(&mut self, handed: HandedIn) {
+        self.net_devices = Some(handed);
+    }
+
     /// A hook of create failed: the lifecycle goes on with the destruction and `poststop`.
     pub fn hooks_failed(&mut self, failed: bool) {
         self.run_poststop |= failed;
@@ -69,6 +77,10 @@ impl Undo {
             return;
         }
         let record = self.store.load().ok();
+        // While the namespace still is there: devices in it would end with it.
+        if let Some(handed) = &mut self.net_devices {
+            handed.give_back();
+        }
         if let Some((pid, pidfd)) = self.process.take() {
             let _ = sys::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
             let _ = sys::wait_pid(pid);
