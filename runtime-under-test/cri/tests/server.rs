@@ -506,3 +506,103 @@ async fn websocket_until(url: &str, protocol: &str, send: &[&[u8]], stop: &[u8])
     tokio::time::timeout(Duration::from_secs(20), collect).await.expect("the stream does not end");
     out
 }
+
+#[tokio::test]
+async fn networks_users_terminals_and_events() {
+    if unable() {
+        return;
+    }
+    let server = Server::start(6);
+    let (mut client, _) = server.clients().await;
+    let logs = server.path("logs");
+    let mut events = client.get_container_events(GetEventsRequest {}).await.unwrap().into_inner();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut config = pod("net", &logs);
+    config.port_mappings = vec![PortMapping {
+        container_port: 8080,
+        host_port: i32::from(port),
+        host_ip: "127.0.0.1".into(),
+        ..Default::default()
+    }];
+    config.dns_config = Some(DnsConfig { servers: vec!["192.0.2.1".into()], ..Default::default() });
+    let id = run(&mut client, config).await.unwrap();
+    let listen = "while true; do echo served | nc -l -p 8080; done";
+    let web = create(&mut client, &id, container("web", &["sh", "-c", listen])).await.unwrap();
+    start(&mut client, &web).await.unwrap();
+    assert_eq!(
+        sync(&mut client, &web, &["cat", "/etc/resolv.conf"], 10).await.unwrap().stdout,
+        b"nameserver 192.0.2.1\n"
+    );
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        let mut answer = String::new();
+        if let Ok(mut stream) = tokio::net::TcpStream::connect(("127.0.0.1", port)).await {
+            let _ = tokio::time::timeout(Duration::from_secs(2), stream.read_to_string(&mut answer)).await;
+        }
+        if answer == "served\n" {
+            break;
+        }
+        assert!(Instant::now() < until, "the host port does not lead into the pod");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let mut tty = container("tty", &["sh", "-c", "stty size; sleep 100"]);
+    tty.tty = true;
+    let tty = create(&mut client, &id, tty).await.unwrap();
+    start(&mut client, &tty).await.unwrap();
+    let exec = ExecRequest {
+        container_id: tty.clone(),
+        cmd: vec!["sh".into(), "-c".into(), "test -t 0 && echo terminal".into()],
+        tty: true,
+        stdout: true,
+        ..Default::default()
+    };
+    let url = client.exec(exec).await.unwrap().into_inner().url;
+    let frames = websocket(&url, "v4.channel.k8s.io", &[]).await;
+    assert!(frames.iter().any(|f| f[0] == 1 && text(f).contains("terminal\r\n")), "{frames:?}");
+    remove(&mut client, &id).await;
+    assert!(tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err(), "the host port is closed");
+    let mut kinds = Vec::new();
+    while let Ok(Ok(Some(event))) = tokio::time::timeout(Duration::from_millis(500), events.message()).await {
+        if event.container_id == web {
+            kinds.push(event.container_event_type);
+        }
+    }
+    assert_eq!(kinds, vec![0, 1, 2, 3], "created, started, stopped, deleted");
+
+    let mapping = vec![IdMapping { host_id: 200_000, container_id: 0, length: 65_536 }];
+    let userns = UserNamespace { mode: NamespaceMode::Pod as i32, uids: mapping.clone(), gids: mapping };
+    let options = NamespaceOption { userns_options: Some(userns), ..Default::default() };
+    let context =
+        LinuxSandboxSecurityContext { namespace_options: Some(options.clone()), ..Default::default() };
+    let mut config = pod("user", &logs);
+    config.linux = Some(LinuxPodSandboxConfig { security_context: Some(context), ..Default::default() });
+    let handlers = client.status(StatusRequest::default()).await.unwrap().into_inner().runtime_handlers;
+    if !handlers[0].features.unwrap().user_namespaces {
+        println!("SKIP: id-mapped mounts do not work here");
+        assert_eq!(run(&mut client, config).await.unwrap_err().code(), Code::InvalidArgument);
+        return;
+    }
+    let id = run(&mut client, config).await.unwrap();
+    let mut root = container("root", &["sleep", "100"]);
+    root.linux = Some(LinuxContainerConfig {
+        security_context: Some(LinuxContainerSecurityContext {
+            namespace_options: Some(options),
+            ..Default::default()
+        }),
+        ..Default::default()
+    });
+    let root = create(&mut client, &id, root).await.unwrap();
+    start(&mut client, &root).await.unwrap();
+    let seen = sync(
+        &mut client,
+        &root,
+        &["sh", "-c", "cat /proc/self/uid_map; ls -ln /etc/passwd; touch /new && ls -ln /new"],
+        10,
+    )
+    .await
+    .unwrap();
+    let seen = text(&seen.stdout);
+    assert!(seen.split_whitespace().take(3).eq(["0", "200000", "65536"]), "{seen}");
+    assert_eq!(seen.matches(" 0        0 ").count(), 2, "files belong to root: {seen}");
+    remove(&mut client, &id).await;
+}

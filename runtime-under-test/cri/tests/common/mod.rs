@@ -17,6 +17,11 @@ use tonic::transport::Channel;
 
 pub const IMAGE: &str = "test.local/busybox:1";
 
+/// The OCI runtime behind the server: runc, or another one by `PLIMSOLL_CRI_TEST_RUNTIME`.
+fn handler() -> String {
+    std::env::var("PLIMSOLL_CRI_TEST_RUNTIME").unwrap_or_else(|_| "/usr/sbin/runc".to_owned())
+}
+
 /// Why these tests cannot run here; fails instead when `PLIMSOLL_CI` is set.
 pub fn unable() -> bool {
     let root = std::fs::read_to_string("/proc/self/status")
@@ -26,7 +31,7 @@ pub fn unable() -> bool {
         .find(|(_, p)| !Path::new(p).exists());
     let reason = match (root, missing) {
         (false, _) => "not root".to_owned(),
-        (true, Some((name, _))) => format!("{name} is not installed"),
+        (true, Some(path)) => format!("{path} is not installed"),
         (true, None) => return false,
     };
     assert!(std::env::var_os("PLIMSOLL_CI").is_none(), "cannot test: {reason}");
@@ -215,7 +220,14 @@ impl Server {
             .arg(dir.join("state"))
             .arg("--socket")
             .arg(dir.join("sock/cri.sock"))
-            .args(["--runtime", "runc=/usr/sbin/runc", "--default-runtime", "runc", "--network", "builtin"])
+            .args([
+                "--runtime",
+                &format!("under-test={}", handler()),
+                "--default-runtime",
+                "under-test",
+                "--network",
+                "builtin",
+            ])
             .args([
                 "--subnet",
                 &format!("10.213.{subnet}.0/24"),
