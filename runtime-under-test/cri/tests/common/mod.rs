@@ -26,9 +26,7 @@ fn handler() -> String {
 pub fn unable() -> bool {
     let root = std::fs::read_to_string("/proc/self/status")
         .is_ok_and(|s| s.lines().any(|l| l.starts_with("Uid:\t0")));
-    let missing = [("runc", "/usr/sbin/runc"), ("busybox", "/usr/bin/busybox")]
-        .iter()
-        .find(|(_, p)| !Path::new(p).exists());
+    let missing = ["/usr/bin/busybox".to_owned(), handler()].into_iter().find(|p| !Path::new(p).exists());
     let reason = match (root, missing) {
         (false, _) => "not root".to_owned(),
         (true, Some(path)) => format!("{path} is not installed"),
