@@ -72,14 +72,21 @@ fn leak_netns(pin: &Path, reinvoke: &Reinvoke) -> io::Result<()> {
 fn leak_cgroup(ctx: &Context<'_>) -> io::Result<()> {
     let path = ctx.config().and_then(|c| c.get("linux")?.get("cgroupsPath")?.as_str().map(str::to_owned));
     let path = path.filter(|p| !p.is_empty() && !p.contains("..") && !p.contains(':'));
-    let path = path.unwrap_or_else(|| unique(ctx, "cgroup"));
     let base = Path::new("/sys/fs/cgroup");
-    let hierarchies: Vec<PathBuf> = if base.join("cgroup.procs").exists() {
-        vec![base.to_owned()]
-    } else {
-        ["pids", "memory"].iter().map(|h| base.join(h)).filter(|h| h.is_dir()).collect()
-    };
-    hierarchies.iter().try_for_each(|h| fs::create_dir_all(h.join(path.trim_start_matches('/'))))
+    let unified = base.join("cgroup.procs").exists();
+    let hierarchies: &[&str] = if unified { &[""] } else { &["pids", "memory"] };
+    // Without a configured path runtimes put the container below the caller's cgroup, named by its id.
+    let own = fs::read_to_string("/proc/self/cgroup")?;
+    hierarchies.iter().try_for_each(|hierarchy| {
+        let dir = match &path {
+            Some(path) => Some(base.join(hierarchy).join(path.trim_start_matches('/'))),
+            None => cgroup_dirs(&own, hierarchy)
+                .into_iter()
+                .find(|d| d.is_dir())
+                .map(|d| d.join(ctx.id().unwrap_or_default().replace('/', "_"))),
+        };
+        dir.map_or(Ok(()), fs::create_dir_all)
+    })
 }
 
 /// Applies a file operation; `base` goes before every path (the container's root seen from the host).
