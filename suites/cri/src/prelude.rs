@@ -1,15 +1,14 @@
 //! What every file of this suite has in scope.
-#![allow(unused_imports, dead_code)] // while files are being added
 
 pub use std::time::{Duration, Instant};
 
-pub use plimsoll_kit::cri::stream::exec::{Channel, Event, Protocol, Session, Streams};
+pub use plimsoll_kit::cri::stream::exec::{Event, Protocol, Session, Streams};
 pub use plimsoll_kit::cri::stream::{Finish, StreamError};
 pub use plimsoll_kit::cri::{
-    Answered, Code, Container, ContainerBuilder, Cri, Kind, Pod, PodBuilder, RPCS, cgroup_of, pid_of, v1,
+    Answered, Code, Container, ContainerBuilder, Cri, Kind, Pod, PodBuilder, cgroup_of, pid_of, v1,
 };
 pub use plimsoll_kit::prelude::{
-    Case, Cx, Script, Section, Stop, Value, Verdict, case, check, check_eq, check_ne, json, probe, wait_until,
+    Case, Cx, Script, Stop, Value, Verdict, case, check, check_eq, check_ne, json, probe, wait_until,
 };
 pub use plimsoll_kit::probe::{Answers, ask, script};
 pub use plimsoll_kit::wait::Poll;
