@@ -8,10 +8,13 @@ use super::{Container, Daemon, State, lock, write_message};
 use crate::api::LinuxContainerResources;
 use crate::error::{Context as _, Error, Result};
 use crate::monitor::client;
+use crate::monitor::container::kill_cgroup;
 use crate::monitor::proto::{Exit, Request};
 use crate::oci::resources;
 use crate::util::now_ns;
 
+/// How long a kill through the runtime may take to show.
+const RUNTIME_KILL: Duration = Duration::from_secs(3);
 /// After SIGKILL the kernel needs a moment; longer means the process cannot die.
 const KILL_LIMIT: Duration = Duration::from_secs(30);
 
@@ -90,7 +93,24 @@ impl Daemon {
         if container.state() == State::Exited {
             return Ok(());
         }
-        self.signal(container, 9).await?;
+        let asked = self.signal(container, 9).await;
+        if asked.is_ok() && self.wait_exit(container, RUNTIME_KILL).await {
+            return Ok(());
+        }
+        // A runtime that cannot kill its container must not keep the pod alive: the kernel is asked directly.
+        if let Err(error) = &asked {
+            tracing::warn!(container = %container.id, %error, "the runtime cannot kill the container; killing its cgroup");
+        }
+        let (group, pid) = {
+            let record = lock(&container.record);
+            (record.cgroup.clone(), record.pid)
+        };
+        kill_cgroup(&self.cgroups.processes(&group));
+        if alive(pid)
+            && let Some(pid) = rustix::process::Pid::from_raw(pid)
+        {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
         if self.wait_exit(container, KILL_LIMIT).await {
             Ok(())
         } else {
