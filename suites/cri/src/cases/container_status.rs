@@ -290,7 +290,9 @@ async fn unset_limits_stay_open(cx: &mut Cx) -> Verdict {
         r.memory_limit_in_bytes = 0;
         r.cpu_quota = -1;
     });
-    let container = container.start().await?;
+    let quota = "container.resources.cpu-quota-negative";
+    let container = container.try_create().await?.must_succeed().map_err(|s| s.of(quota))?;
+    container.start().await.must_succeed().map_err(|s| s.of(quota))?;
     let memory = container.cgroup_value("memory", "memory.limit_in_bytes", "memory.max").await?;
     check!(memory == "max" || number(&memory) > 1 << 50, "no memory limit", "{memory}");
     let quota = container.cgroup_value("cpu", "cpu.cfs_quota_us", "cpu.max").await?;
