@@ -96,6 +96,14 @@ impl Container {
         let text =
             std::fs::read_to_string(&path).with_path("reading", &path).map_err(|e| e.context(noise))?;
         let pid: i32 = text.trim().parse().with_path("reading", &path)?;
+        // A pid of another namespace would make this monitor follow, and the server kill, a stranger.
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let parent = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1));
+        if parent.is_some_and(|parent| parent != std::process::id().to_string()) {
+            return Err(Error::internal(format!(
+                "the runtime wrote pid {pid} to its pid file, which is not the container's process as the host sees it"
+            )));
+        }
         if let Some(listener) = self.console.take() {
             let terminal = accept_terminal(&listener)?;
             if let Some(path) = &self.request.console {
