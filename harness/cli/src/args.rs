@@ -302,6 +302,10 @@ pub struct SelftestArgs {
     /// Run every case against every fault, not only the cases that cover what is broken.
     #[arg(long)]
     pub full: bool,
+    /// File of fault ids that no case finds yet, one per line with a reason after it; they do not close the gate, and
+    /// one that is found after all does.
+    #[arg(long)]
+    pub known_survivors: Option<std::path::PathBuf>,
     /// Attempts at the same time.
     #[arg(short = 'j', long)]
     pub jobs: Option<usize>,

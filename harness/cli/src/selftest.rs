@@ -73,9 +73,35 @@ pub fn verb(global: &Global, args: &SelftestArgs) -> Result<ExitCode, Failure> {
         .map(|r| (r.case.to_string(), r.outcome.kind().word()))
         .collect();
     let faults = draw(args)?;
+    let known = known_survivors(args)?;
     output::note(&format!("{} cases pass; {} faults", session.passing.len(), faults.len()));
     let found = session.all(&faults);
-    report(global, args, &session, &found, &alarms)
+    let code = report(global, args, &session, &found, &alarms)?;
+    Ok(if code == ExitCode::GateClosed { gate(&found, &known) } else { code.and(gate(&found, &known)) })
+}
+
+/// Fault ids that are known to survive.
+fn known_survivors(args: &SelftestArgs) -> Result<BTreeSet<String>, Failure> {
+    let Some(path) = &args.known_survivors else { return Ok(BTreeSet::new()) };
+    let text = std::fs::read_to_string(path).map_err(|e| crate::usage::file("read", path, &e))?;
+    let ids = text.lines().filter(|l| !l.starts_with('#')).filter_map(|l| l.split_whitespace().next());
+    Ok(ids.map(str::to_owned).collect())
+}
+
+/// Closed by a survivor that is not known, and by a known one that was found after all.
+fn gate(found: &[Found], known: &BTreeSet<String>) -> ExitCode {
+    let mut code = ExitCode::Success;
+    for f in found {
+        let listed = known.contains(&f.fault.id);
+        if f.verdict == "missed" && !listed {
+            code = ExitCode::GateClosed;
+        }
+        if f.verdict == "found" && listed {
+            output::line(&format!("  no survivor any more: {}; take it off the list", f.fault.id));
+            code = ExitCode::GateClosed;
+        }
+    }
+    code
 }
 
 /// The faults to try, in catalogue order.

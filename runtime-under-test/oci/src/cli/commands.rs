@@ -304,7 +304,9 @@ fn do_kill(global: &Global, args: &Parsed) -> Outcome {
     }
     let signal = match args.words.get(1) {
         Some(word) => signals::parse(&word.to_string_lossy())?,
-        None => libc::SIGTERM,
+        None => {
+            ops::stop_signal(&global.root, id)?.map_or(Ok(libc::SIGTERM), |name| signals::parse(&name))?
+        }
     };
     ops::kill(&global.root, id, signal, args.on("all"))?;
     Ok(0)

@@ -101,6 +101,14 @@ pub fn state(root: &Path, id: &str) -> Result<serde_json::Value> {
     Ok(record.printed(store.status(&record)))
 }
 
+/// The signal that kill sends when none is named, where the image says which.
+///
+/// config.md, annotations: `org.opencontainers.image.stopSignal` SHOULD be used.
+pub fn stop_signal(root: &Path, id: &str) -> Result<Option<String>> {
+    let (_, record) = state::open(root, id)?;
+    Ok(record.annotations.get("org.opencontainers.image.stopSignal").cloned())
+}
+
 /// `kill` (runtime.md "Kill"): neither created nor running "MUST have no effect on the container and MUST
 /// generate an error".
 pub fn kill(root: &Path, id: &str, signal: i32, all: bool) -> Result<()> {

@@ -37,6 +37,9 @@ async fn policy_is_applied(cx: &mut Cx) -> Verdict {
     let mut value = json!({ "policy": policy });
     if realtime {
         cx.need_capability("CAP_SYS_NICE")?;
+        // With CONFIG_RT_GROUP_SCHED a version 1 cpu cgroup refuses realtime processes until it is given a budget.
+        let budgets = cx.need_v1("cpu").is_ok_and(|cpu| cpu.join("cpu.rt_runtime_us").exists());
+        cx.need(!budgets, "realtime-budget", "a new cpu cgroup has no realtime budget on this kernel")?;
         value["priority"] = json!(20);
     }
     let answers = cx.container(probe::ask(["scheduler"])).set("/process/scheduler", value).answers().await?;
