@@ -73,6 +73,11 @@ impl Hook {
         Self { kind, name: kind.key().to_owned(), script, extra: json!({}) }
     }
 
+    /// Its kind.
+    pub fn kind(&self) -> HookKind {
+        self.kind
+    }
+
     /// Gives it a name of its own, for when several hooks of one kind stand in a list.
     #[must_use]
     pub fn named(mut self, name: &str) -> Self {

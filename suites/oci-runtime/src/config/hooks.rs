@@ -1,6 +1,7 @@
 //! config.md, hooks: the section itself, the six lists, their order, and what each hook reads.
 
 use crate::runtime::state_hooks::{handed_state, hook_of, whole_life};
+use crate::runtime::support::BASE_STATUSES;
 use plimsoll_kit::prelude::*;
 
 /// The file's table of contents.
@@ -133,24 +134,36 @@ const LONG: &[Variant] =
 #[case(covers = ["hooks.in-order", "hooks.prestart.before-create-runtime", "hooks.create-container.after-create-runtime"])]
 async fn kinds_run_in_the_order_of_the_life(cx: &mut Cx) -> Verdict {
     // The order of the members in the configuration is the reverse one: it means nothing.
-    let builder =
-        HookKind::ALL.into_iter().rev().fold(cx.container(probe::exit(0)), |b, kind| b.hook(Hook::new(kind)));
+    let hooks: Vec<Hook> = HookKind::ALL
+        .into_iter()
+        .map(|kind| {
+            // Slow enough for a hook that does not wait for it to be seen.
+            let ms = if kind == HookKind::StartContainer { 150 } else { 0 };
+            Hook::new(kind).then(|s| s.act("sleep", json!({ "ms": ms })).ask("stamp"))
+        })
+        .collect();
+    let builder = hooks.iter().rev().fold(cx.container(probe::exit(0)), |b, hook| b.hook(hook.clone()));
     let container = builder.stopped().await?;
     container.delete().await?.must_succeed()?;
-    let order = container.hooks_in_order()?;
-    let place = |key: &str| order.iter().position(|k| k == key);
-    for (earlier, later, row) in [
-        ("prestart", "createRuntime", "hooks.prestart.before-create-runtime"),
-        ("createRuntime", "createContainer", "hooks.create-container.after-create-runtime"),
-        ("createContainer", "startContainer", "hooks.in-order"),
-        ("startContainer", "poststart", "hooks.in-order"),
-        ("poststart", "poststop", "hooks.in-order"),
-    ] {
+    let mut times = Vec::new();
+    for (hook, kind) in hooks.iter().zip(HookKind::ALL) {
+        let answers = container.hook_answers(hook)?;
+        check!(answers.is_done(), format!("the {} hook runs", kind.key()), "it did not");
+        let stamp = answers.facts("stamp")?;
+        let at = |key: &str| stamp[key].as_u64().unwrap_or_default();
+        times.push((kind.key(), at("start_ns"), at("now_ns")));
+    }
+    for pair in times.windows(2) {
+        let row = match pair[1].0 {
+            "createRuntime" => "hooks.prestart.before-create-runtime",
+            "createContainer" => "hooks.create-container.after-create-runtime",
+            _ => "hooks.in-order",
+        };
         check!(
             of row;
-            matches!((place(earlier), place(later)), (Some(a), Some(b)) if a < b),
-            format!("{earlier} runs before {later}"),
-            "{order:?}"
+            pair[0].2 <= pair[1].1,
+            format!("{} ends before {} begins", pair[0].0, pair[1].0),
+            "name, begin and end in ns: {pair:?}"
         );
     }
     Ok(())
@@ -187,11 +200,17 @@ async fn state_fits_the_step(cx: &mut Cx) -> Verdict {
     container.delete().await?.must_succeed()?;
     let status = handed_state(&container, &hook)?["status"].as_str().unwrap_or_default().to_owned();
     let fitting: &[&str] = match cx.param("kind") {
+        // A status beyond the base values is the runtime's own word for a moment of its own.
+        "startContainer" if !BASE_STATUSES.contains(&status.as_str()) => &[],
         "startContainer" => &["created", "running"],
         "poststart" => &["running"],
         "poststop" => &["stopped"],
         _ => &["creating", "created"],
     };
-    check!(fitting.contains(&status.as_str()), format!("a status of {fitting:?}"), "{status:?}");
+    check!(
+        fitting.is_empty() || fitting.contains(&status.as_str()),
+        format!("a status of {fitting:?}"),
+        "{status:?}"
+    );
     Ok(())
 }

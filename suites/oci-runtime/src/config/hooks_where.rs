@@ -74,10 +74,15 @@ async fn container_path_is_found(cx: &mut Cx) -> Verdict {
 async fn host_path_is_not_found_in_the_container(cx: &mut Cx) -> Verdict {
     let path = cx.probe_path().display().to_string();
     let hook = Hook::new(HookKind::StartContainer).with("path", json!(path));
-    let (create, container) = cx.container(probe::pause()).hook(hook.clone()).attempt().await?;
-    let failed = if create.succeeded() { container.start().await? } else { create };
+    let (create, container) = cx.container(probe::exit(0)).hook(hook.clone()).attempt().await?;
+    if create.succeeded() {
+        let start = container.start().await?;
+        cx.record("hooks.start-container-failure-fails-start", !start.succeeded());
+        container.wait_exit().await?;
+    } else {
+        create.must_fail()?;
+    }
     check!(container.hook_answers(&hook)?.is_empty(), "the host's program is not the hook", "it ran");
-    failed.must_fail()?;
     check!(container.answers_so_far()?.is_empty(), "the program does not run", "it has answered");
     Ok(())
 }

@@ -169,8 +169,8 @@ async fn only_the_first_process_is_signalled(cx: &mut Cx) -> Verdict {
     let script = probe::script()
         .act("spawn", json!({ "script": child }))
         .act("wait", json!({ "signals": ["USR1"], "timeout_ms": 10_000 }))
-        // The only other process of the namespace is the child; both signals pending, USR1 would come first.
-        .act("kill", json!({ "pid": 2, "signal": "USR2" }))
+        // -1 means all other processes of the namespace: the child. Were both signals pending, USR1 would come first.
+        .act("kill", json!({ "pid": -1, "signal": "USR2" }))
         .pause();
     let container = cx.container(script).created().await?;
     container.start().await?.ready("start")?;
