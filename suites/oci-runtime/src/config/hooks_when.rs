@@ -173,6 +173,7 @@ async fn mounts_of_a_container_hook_reach_the_program(cx: &mut Cx) -> Verdict {
     });
     let container = builder.hook(hook.clone()).stopped().await?;
     let mounted = container.hook_answers(&hook)?;
+    check!(mounted.is_done(), "the hook runs in create", "it did not");
     check_eq!(mounted.first("mount")?.errno(), 0, "errno of mounting in the hook");
     let answers = container.answers_so_far()?;
     let size = answers.facts("statfs")?;

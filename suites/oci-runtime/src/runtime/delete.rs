@@ -36,14 +36,14 @@ async fn ended(cx: &Cx, builder_of: impl Fn(Script) -> Builder, life: &str) -> R
         "killed" => builder_of(probe::pause()).running().await?,
         _ => builder_of(probe::pause()).created().await?,
     };
-    container.kill("KILL").await?.ready("kill")?;
+    container.kill("KILL").await?.must_succeed().map_err(|stop| stop.of("kill.sends-signal"))?;
     container.wait_stopped().await?;
     let _ = cx;
     Ok(container)
 }
 
 /// After delete, mounts, cgroups, processes, state and bundle are as before create.
-#[case(covers = ["delete.undoes-create"], matrix(life = LIVES))]
+#[case(covers = ["delete.undoes-create", "kill.sends-signal"], matrix(life = LIVES))]
 async fn undoes_create(cx: &mut Cx) -> Verdict {
     let written = cx.container(probe::pause()).written()?;
     let directory = written.container.bundle().dir().to_owned();
@@ -55,14 +55,14 @@ async fn undoes_create(cx: &mut Cx) -> Verdict {
         container.wait_for_answer("pause_forever").await?;
     }
     let signal = if cx.param("life") == "ran-to-its-end" { "TERM" } else { "KILL" };
-    container.kill(signal).await?.ready("kill")?;
+    container.kill(signal).await?.must_succeed().map_err(|stop| stop.of("kill.sends-signal"))?;
     container.wait_stopped().await?;
     container.delete().await?.must_succeed()?;
     unchanged(cx, &before, &[&directory]).await
 }
 
 /// After delete, nothing of the container is left: no state, no cgroup, no process.
-#[case(covers = ["delete.removes-resources"], matrix(life = LIVES))]
+#[case(covers = ["delete.removes-resources", "kill.sends-signal"], matrix(life = LIVES))]
 async fn removes_what_create_made(cx: &mut Cx) -> Verdict {
     let container = ended(cx, |script| cx.container(script), cx.param("life")).await?;
     container.delete().await?.must_succeed()?;
@@ -92,7 +92,7 @@ async fn removes_cgroups_made_inside(cx: &mut Cx) -> Verdict {
 }
 
 /// The bundle is not the runtime's: its configuration and root file system stay.
-#[case(covers = ["delete.keeps-foreign-resources"], matrix(life = LIVES))]
+#[case(covers = ["delete.keeps-foreign-resources", "kill.sends-signal"], matrix(life = LIVES))]
 async fn keeps_the_bundle(cx: &mut Cx) -> Verdict {
     let new = |script| cx.container(script).file("/etc/kept", "kept").directory("/mnt/kept").setup();
     let container = ended(cx, new, cx.param("life")).await?;

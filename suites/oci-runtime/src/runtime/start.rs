@@ -101,7 +101,7 @@ const NOT_CREATED: &[Variant] = &[
     Variant::new("running", &[]),
     Variant::new("paused", &[]),
     Variant::new("stopped", &[]),
-    Variant::new("killed-before-start", &[]),
+    Variant::new("killed-before-start", &["start.not-created.errors", "kill.sends-signal"]),
 ];
 
 /// Start of a container that is not in the state created is an error.
@@ -123,7 +123,7 @@ async fn other_states_are_errors(cx: &mut Cx) -> Verdict {
         "stopped" => cx.container(probe::exit(0)).stopped().await?.id().to_owned(),
         _ => {
             let container = cx.container(probe::pause()).created().await?;
-            container.kill("KILL").await?.ready("kill")?;
+            container.kill("KILL").await?.must_succeed().map_err(|stop| stop.of("kill.sends-signal"))?;
             container.wait_stopped().await?;
             container.id().to_owned()
         }
