@@ -90,6 +90,12 @@ pub enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// The bundled reference CRI server.
+    Cri {
+        /// Its arguments.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// The fault-injecting OCI runtime wrapper.
     Faults {
         /// Its arguments.
@@ -128,7 +134,7 @@ pub struct SelectArgs {
     /// Profile: smoke, must, full, security or certify.
     #[arg(short = 'P', long, default_value = "full", env = "PLIMSOLL_PROFILE")]
     pub profile: String,
-    /// Filter expression: suite() section() case() req() level() tag(), and, or, not.
+    /// Filter expression over `suite(X)`, `section(X)`, `case(X)`, `req(X)`, `level(X)`, `tag(X)` with and, or, not.
     #[arg(short = 'E', long = "filter")]
     pub filter: Vec<String>,
     /// Exactly this case; repeat for more.
@@ -305,7 +311,7 @@ pub struct SelftestArgs {
     /// File of fault ids that no case finds yet, one per line with a reason after it; they do not close the gate, and
     /// one that is found after all does.
     #[arg(long)]
-    pub known_survivors: Option<std::path::PathBuf>,
+    pub known_survivors: Option<PathBuf>,
     /// Attempts at the same time.
     #[arg(short = 'j', long)]
     pub jobs: Option<usize>,

@@ -33,7 +33,7 @@ pub fn verb(global: &Global, args: &BenchArgs) -> Result<ExitCode, Failure> {
         return run_selftest(args, &arms, guest, work.path());
     }
     let mut plan = BenchPlan::new(arms, args.scenario.clone(), guest);
-    plan.work_dir = work.path().to_owned();
+    work.path().clone_into(&mut plan.work_dir);
     plan.profile = profile;
     plan.seed = args.seed;
     plan.budget = Duration::from_secs(args.budget);
@@ -143,6 +143,8 @@ fn read(path: &Path) -> Result<BenchRun, Failure> {
         .map_err(|e| Failure::usage(format!("{} is no benchmark result: {e}", path.display())))
 }
 
+// By value, so that it can be handed to `map_err` as it is.
+#[allow(clippy::needless_pass_by_value)]
 fn failure(error: BenchError) -> Failure {
     let code =
         if matches!(error, BenchError::Interrupted) { ExitCode::Interrupted } else { ExitCode::Trouble };

@@ -143,7 +143,7 @@ pub fn coverage(format: Shape) -> Result<ExitCode, Failure> {
 }
 
 /// `plimsoll doctor`.
-pub fn doctor(global: &Global, json: bool) -> Result<ExitCode, Failure> {
+pub fn doctor(global: &Global, json: bool) -> ExitCode {
     let (facts, findings) = doctor::examine(&global.work_dir);
     if json {
         let document = serde_json::json!({ "host": facts, "findings": findings });
@@ -163,7 +163,7 @@ pub fn doctor(global: &Global, json: bool) -> Result<ExitCode, Failure> {
         }
     }
     let broken = findings.iter().any(|f| f.grade == doctor::Grade::Broken);
-    Ok(if broken { ExitCode::Trouble } else { ExitCode::Success })
+    if broken { ExitCode::Trouble } else { ExitCode::Success }
 }
 
 /// `plimsoll gc`.
@@ -206,11 +206,11 @@ pub fn schema(name: &str) -> Result<ExitCode, Failure> {
 }
 
 /// `plimsoll completions`.
-pub fn completions(shell: clap_complete::Shell) -> Result<ExitCode, Failure> {
+pub fn completions(shell: clap_complete::Shell) -> ExitCode {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "plimsoll", &mut text);
     output::data(&String::from_utf8_lossy(&text));
-    Ok(ExitCode::Success)
+    ExitCode::Success
 }
 
 /// `plimsoll man`.

@@ -26,11 +26,16 @@ fn main() -> std::process::ExitCode {
     if called.as_deref().is_some_and(|n| n == "plimsoll-oci") {
         return plimsoll_oci::run(arguments.into_iter().skip(1)).into();
     }
+    // The CRI server also starts its monitors and proxies under this name.
+    if called.as_deref().is_some_and(|n| n == "plimsoll-cri") {
+        return plimsoll_cri::run(arguments.into_iter().skip(1)).into();
+    }
     match arguments.get(1).and_then(|a| a.to_str()) {
         Some(plimsoll_engine::pool::WORKER_VERB) => {
             return plimsoll_engine::worker::main(suites::ALL).into();
         }
         Some("oci") => return plimsoll_oci::run(arguments.drain(2..)).into(),
+        Some("cri") => return plimsoll_cri::run(arguments.drain(2..)).into(),
         Some("faults") => return plimsoll_faults::run_as(&["faults"], arguments.split_off(2)).into(),
         _ => {}
     }
@@ -61,14 +66,14 @@ fn dispatch(cli: Cli) -> Result<ExitCode, usage::Failure> {
         Some(Verb::List(options)) => browse::list(&options),
         Some(Verb::Explain { name }) => browse::explain(&name),
         Some(Verb::Coverage { format }) => browse::coverage(format),
-        Some(Verb::Doctor { json }) => browse::doctor(&cli.global, json),
+        Some(Verb::Doctor { json }) => Ok(browse::doctor(&cli.global, json)),
         Some(Verb::Gc { run }) => browse::gc(&cli.global, run.as_deref()),
         Some(Verb::Report { verb }) => report::verb(verb),
         Some(Verb::Bench(options)) => bench::verb(&cli.global, &options),
         Some(Verb::Selftest(options)) => selftest::verb(&cli.global, &options),
         Some(Verb::Schema { name }) => browse::schema(&name),
-        Some(Verb::Completions { shell }) => browse::completions(shell),
+        Some(Verb::Completions { shell }) => Ok(browse::completions(shell)),
         Some(Verb::Man) => browse::man(),
-        Some(Verb::Oci { .. } | Verb::Faults { .. }) => Ok(ExitCode::Usage),
+        Some(Verb::Oci { .. } | Verb::Cri { .. } | Verb::Faults { .. }) => Ok(ExitCode::Usage),
     }
 }

@@ -13,7 +13,7 @@ use plimsoll_kit::job::Limits;
 use plimsoll_model::{Event, ExitCode, Expectations, HostFacts, Judgement, Run, TargetSpec};
 use std::fs::{self, File};
 use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Program and version as reports show it.
 pub const TOOL: &str = concat!("plimsoll ", env!("CARGO_PKG_VERSION"));
@@ -276,7 +276,9 @@ fn show(run: &Run, format: Format, out: &Path) {
                 output::line("");
             }
             if format == Format::Github || std::env::var_os("GITHUB_ACTIONS").is_some() {
-                plimsoll_reports::github::annotations(run).iter().for_each(|a| output::line(a));
+                for annotation in plimsoll_reports::github::annotations(run) {
+                    output::line(&annotation);
+                }
             }
             output::data(&plimsoll_reports::terminal::summary(run));
             output::line(&format!("report: {}", out.join("report.html").display()));
@@ -366,7 +368,7 @@ fn on_path(name: &str) -> bool {
 }
 
 /// Adds an event before the footer: the file is written anew, so that the footer stays last.
-fn append(path: &PathBuf, event: &Event, run: &mut Run) -> Result<(), Failure> {
+fn append(path: &Path, event: &Event, run: &mut Run) -> Result<(), Failure> {
     run.push(event.clone());
     let lines: Vec<String> = run.to_events().iter().filter_map(|e| serde_json::to_string(e).ok()).collect();
     output::file(path, format!("{}\n", lines.join("\n")).as_bytes())

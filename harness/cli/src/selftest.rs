@@ -290,7 +290,9 @@ fn report(
         output::line(&format!("  invalid   {:<44} breaks even a plain container", f.fault.id));
     }
     let mut why: BTreeMap<String, usize> = BTreeMap::new();
-    untested.iter().for_each(|f| *why.entry(f.fault.requirements.join(", ")).or_default() += 1);
+    for f in &untested {
+        *why.entry(f.fault.requirements.join(", ")).or_default() += 1;
+    }
     output::line(&format!(
         "{} faults untested: no passing case claims {} requirement sets",
         untested.len(),
