@@ -507,12 +507,27 @@ impl Container {
 
     /// Calls create in a form of the case's own: these flags, then the id unless it is empty. The bundle stands in
     /// the flags or in the options' working directory.
-    pub async fn create_by(&self, flags: &[&str], id: &str, mut options: CallOptions) -> Result<Call, Stop> {
+    pub async fn create_by(&self, flags: &[&str], id: &str, options: CallOptions) -> Result<Call, Stop> {
+        self.made_by("create", flags, id, options).await
+    }
+
+    /// Calls run with these flags, the bundle's among them if there is any. In the foreground it returns at the end.
+    pub async fn run_by(&self, flags: &[&str], options: CallOptions) -> Result<Call, Stop> {
+        self.made_by("run", flags, self.id(), options).await
+    }
+
+    async fn made_by(
+        &self,
+        verb: &str,
+        flags: &[&str],
+        id: &str,
+        mut options: CallOptions,
+    ) -> Result<Call, Stop> {
         self.shared.attempted.set(true);
         let pid_file = self.pid_file();
         let _ = fs::remove_file(&pid_file);
         let pid_text = pid_file.display().to_string();
-        let mut args = vec!["create", "--pid-file", &pid_text];
+        let mut args = vec![verb, "--pid-file", &pid_text];
         args.extend_from_slice(flags);
         args.extend(Some(id).filter(|id| !id.is_empty()));
         options.output.get_or_insert_with(|| self.io_stem());
