@@ -106,7 +106,7 @@ async fn unknown_keys_are_ignored(cx: &mut Cx) -> Verdict {
         "no-domain" => "plimsoll-unknown",
         _ => "a b/c:☂",
     };
-    let questions = ["env", "hostname", "caps", "no_new_privs", "identity", "umask"];
+    let questions = ["hostname", "caps", "no_new_privs", "identity", "umask"];
     let plain = cx.container(probe::ask(questions)).answers().await?;
     let annotated =
         cx.container(probe::ask(questions)).set("/annotations", json!({ key: "value" })).answers().await?;
