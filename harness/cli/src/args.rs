@@ -72,6 +72,16 @@ pub enum Verb {
     Bench(BenchArgs),
     /// Prove that the suites can fail: run them against injected faults.
     Selftest(SelftestArgs),
+    /// Run everything that a certificate rests on, and write a signed bundle; or make a key pair.
+    Certify(CertifyArgs),
+    /// Check a signed bundle: 0 when it is authentic and shows conformance, else 1.
+    Verify(VerifyArgs),
+    /// Keep the file of known failures true.
+    Expectations {
+        /// What to do with it.
+        #[command(subcommand)]
+        verb: ExpectationsVerb,
+    },
     /// Print a JSON Schema: run.
     Schema {
         /// `run` or `expectations`.
@@ -221,6 +231,15 @@ pub enum ReportVerb {
         /// As for `plimsoll run`; the page to standard output when absent.
         #[arg(long = "report", value_name = "KIND=PATH")]
         report: Vec<String>,
+        /// Result of `plimsoll selftest` to show as well.
+        #[arg(long, value_name = "FILE")]
+        selftest: Option<PathBuf>,
+        /// Result of `plimsoll bench` to show as well.
+        #[arg(long, value_name = "FILE")]
+        bench: Option<PathBuf>,
+        /// Warnings and fixed known failures are failures in JUnit.
+        #[arg(long)]
+        strict: bool,
         /// An earlier run to compare with on the page.
         #[arg(long)]
         baseline: Option<PathBuf>,
@@ -282,10 +301,19 @@ pub struct BenchArgs {
     /// Test the benchmark itself: inject known defects into the first target.
     #[arg(long)]
     pub selftest: bool,
+    /// Add a copy of the baseline that voids the result when it differs.
+    #[arg(long)]
+    pub sentinel: bool,
+    /// Run the lifecycles in the real-time class `SCHED_FIFO`.
+    #[arg(long)]
+    pub fifo: bool,
+    /// Repeat the comparison so many times and count the verdicts: false alarms and power of the gate.
+    #[arg(long, conflicts_with_all = ["selftest", "output", "exports"])]
+    pub repeat: Option<u64>,
     /// Write the result as JSON here; bench.json in the output directory when absent.
     #[arg(short, long)]
     pub output: Option<PathBuf>,
-    /// Also write CSV, Markdown, Bencher, github-action-benchmark and OpenMetrics files into this directory.
+    /// Also write HTML, CSV, Markdown, Bencher, github-action-benchmark and OpenMetrics files into this directory.
     #[arg(long)]
     pub exports: Option<PathBuf>,
 }
@@ -318,4 +346,72 @@ pub struct SelftestArgs {
     /// Multiply every deadline by this.
     #[arg(long, default_value_t = 1.0)]
     pub timeout_scale: f64,
+}
+
+/// `plimsoll certify`.
+#[derive(Debug, Clone, Args)]
+pub struct CertifyArgs {
+    /// Make a key pair, private.pem and public.pem, in this directory, and stop.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["vendor", "key", "run", "challenge", "output"])]
+    pub new_key: Option<PathBuf>,
+    /// The vendor's words about the product, as TOML: vendor, name, version, description, ...
+    #[arg(long, value_name = "FILE", required_unless_present = "new_key")]
+    pub vendor: Option<PathBuf>,
+    /// The private key that signs: ed25519, PKCS #8 PEM.
+    #[arg(long, value_name = "FILE", required_unless_present = "new_key")]
+    pub key: Option<PathBuf>,
+    /// Target as for `run`.
+    #[arg(short = 't', long, default_value = "ref:oci", conflicts_with = "run")]
+    pub target: String,
+    /// Certify this run instead of making one.
+    #[arg(long, value_name = "FILE")]
+    pub run: Option<PathBuf>,
+    /// The certifier's nonce.
+    #[arg(long)]
+    pub challenge: Option<String>,
+    /// Directory for the bundle; must not exist.
+    #[arg(short, long, value_name = "DIR", required_unless_present = "new_key")]
+    pub output: Option<PathBuf>,
+}
+
+/// `plimsoll verify`.
+#[derive(Debug, Clone, Args)]
+pub struct VerifyArgs {
+    /// Directory of the bundle.
+    pub bundle: PathBuf,
+    /// The vendor's public key: SPKI PEM.
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// The nonce that the run must answer.
+    #[arg(long)]
+    pub challenge: Option<String>,
+    /// SHA-256 of a harness executable to trust; repeat for more; any when absent.
+    #[arg(long = "harness", value_name = "SHA256")]
+    pub harness: Vec<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `plimsoll expectations ...`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum ExpectationsVerb {
+    /// Add what fails unexpectedly, and drop what passes now.
+    Update {
+        /// Run file; repeat for several targets or hosts.
+        #[arg(long, required = true)]
+        run: Vec<PathBuf>,
+        /// The expectations file; made when absent.
+        #[arg(long)]
+        file: PathBuf,
+    },
+    /// Print entries that match nothing or pass now; exit code 6 when there are any.
+    Check {
+        /// Run file; repeat for several targets or hosts.
+        #[arg(long, required = true)]
+        run: Vec<PathBuf>,
+        /// The expectations file.
+        #[arg(long)]
+        file: PathBuf,
+    },
 }

@@ -6,7 +6,7 @@ use crate::run::{bundled, fit_host, targets};
 use crate::usage::{self, Failure};
 use plimsoll_bench_scenarios::metric::Profile;
 use plimsoll_bench_scenarios::{
-    BenchError, BenchPlan, BenchRun, CgroupView, Progress, Target, export, scenario, selftest, sys,
+    BenchError, BenchPlan, BenchRun, CgroupView, Progress, Target, export, scenario, selftest, sys, validate,
 };
 use plimsoll_engine::target::resolve_all;
 use plimsoll_kit::job::{self, CgroupLayout};
@@ -38,8 +38,16 @@ pub fn verb(global: &Global, args: &BenchArgs) -> Result<ExitCode, Failure> {
     plan.seed = args.seed;
     plan.budget = Duration::from_secs(args.budget);
     plan.load.density = args.density;
+    plan.sentinel = args.sentinel;
+    plan.fifo = args.fifo;
+    plan.replay = Some(format!("plimsoll bench {}", replay(args)));
     if let Some(path) = &args.baseline {
         plan.continues = Some(Box::new(read(path)?));
+    }
+    if let Some(times) = args.repeat {
+        let table = validate::repeat(&plan, times, &mut |p| tell(&p)).map_err(failure)?;
+        output::data(&validate::markdown(&table));
+        return Ok(if times == 0 { ExitCode::NothingRan } else { ExitCode::Success });
     }
     let result = plimsoll_bench_scenarios::run(&plan, &mut |p| tell(&p)).map_err(failure)?;
     output::data(&export::text(&result));
@@ -138,9 +146,8 @@ fn arms(texts: &[String]) -> Result<Vec<Target>, Failure> {
 }
 
 fn read(path: &Path) -> Result<BenchRun, Failure> {
-    let text = fs::read_to_string(path).map_err(|e| usage::file("read", path, &e))?;
-    serde_json::from_str(&text)
-        .map_err(|e| Failure::usage(format!("{} is no benchmark result: {e}", path.display())))
+    let bytes = fs::read(path).map_err(|e| usage::file("read", path, &e))?;
+    export::read(&bytes).map_err(|e| Failure::usage(format!("{}: {e}", path.display())))
 }
 
 // By value, so that it can be handed to `map_err` as it is.
@@ -156,6 +163,7 @@ fn exports(result: &BenchRun, dir: &Path) -> Result<(), Failure> {
     for (name, text) in [
         ("bench.csv", export::csv(result)),
         ("bench.md", export::markdown(result)),
+        ("bench.html", export::html(result)),
         ("bencher.json", export::bencher(result).to_string()),
         ("action-smaller.json", action.smaller_is_better.to_string()),
         ("action-bigger.json", action.bigger_is_better.to_string()),
@@ -170,7 +178,11 @@ fn replay(args: &BenchArgs) -> String {
     let targets = args.target.iter().map(|t| format!("-t '{t}'"));
     let scenarios = args.scenario.iter().map(|s| format!("--scenario {s}"));
     let words: Vec<String> = targets.chain(scenarios).collect();
-    format!("{} --gate {} --seed {} --budget {}", words.join(" "), args.gate, args.seed, args.budget)
+    let flags = [(args.sentinel, " --sentinel"), (args.fifo, " --fifo")];
+    let flags: String = flags.iter().filter(|(on, _)| *on).map(|(_, text)| *text).collect();
+    let BenchArgs { gate, seed, budget, density, .. } = args;
+    let words = words.join(" ");
+    format!("{words} --gate {gate} --seed {seed} --budget {budget} --density {density}{flags}")
 }
 
 fn tell(progress: &Progress) {
@@ -198,6 +210,10 @@ fn run_selftest(args: &BenchArgs, arms: &[Target], guest: PathBuf, work: &Path) 
     };
     let rows = selftest::run_all(&plan, &mut |p| tell(&p)).map_err(failure)?;
     output::data(&selftest::markdown(&rows));
-    let passed = !rows.is_empty() && rows.iter().all(selftest::RowResult::passed);
-    Ok(if passed { ExitCode::Success } else { ExitCode::GateClosed })
+    let told = !rows.is_empty() && rows.iter().all(|r| r.passed() || r.undecided());
+    Ok(match (told, rows.iter().any(selftest::RowResult::undecided)) {
+        (true, true) => ExitCode::CannotTell,
+        (true, false) => ExitCode::Success,
+        (false, _) => ExitCode::GateClosed,
+    })
 }

@@ -6,6 +6,8 @@
 mod args;
 mod bench;
 mod browse;
+mod certify;
+mod expectations;
 mod output;
 mod report;
 mod run;
@@ -71,6 +73,9 @@ fn dispatch(cli: Cli) -> Result<ExitCode, usage::Failure> {
         Some(Verb::Report { verb }) => report::verb(verb),
         Some(Verb::Bench(options)) => bench::verb(&cli.global, &options),
         Some(Verb::Selftest(options)) => selftest::verb(&cli.global, &options),
+        Some(Verb::Certify(options)) => certify::certify(&cli.global, &options),
+        Some(Verb::Verify(options)) => certify::verify(&options),
+        Some(Verb::Expectations { verb }) => expectations::verb(&verb),
         Some(Verb::Schema { name }) => browse::schema(&name),
         Some(Verb::Completions { shell }) => Ok(browse::completions(shell)),
         Some(Verb::Man) => browse::man(),

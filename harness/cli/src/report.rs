@@ -3,7 +3,7 @@
 use crate::args::{ReportVerb, Shape};
 use crate::output;
 use crate::usage::{self, Failure};
-use plimsoll_model::{ExitCode, Run};
+use plimsoll_model::{Event, ExitCode, Judgement, OutcomeKind, Run};
 use plimsoll_reports::{badge, ctrf, diff, html, junit, markdown, merge, openmetrics, tap, trend};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -53,9 +53,12 @@ impl Wanted {
     }
 
     /// Renders and writes it.
-    pub fn write(&self, run: &Run, baseline: Option<&Run>) -> Result<(), Failure> {
+    pub fn write(&self, run: &Run, baseline: Option<&Run>, strict: bool) -> Result<(), Failure> {
         let text = match self.kind {
-            Kind::Junit => junit::render_all(run, &junit::Options::default()),
+            Kind::Junit => {
+                let beside = self.path.parent().unwrap_or(Path::new(""));
+                junit::render_all(run, &junit_options(run, beside, strict)?)
+            }
             Kind::Html => page(run, baseline),
             Kind::Markdown => markdown::summary(run),
             Kind::Tap => tap::render(run),
@@ -78,12 +81,59 @@ fn jsonl(run: &Run) -> Result<String, Failure> {
 }
 
 /// What every run writes into its output directory beside the run file: JUnit per target, the page, the summary.
-pub fn write_standard(run: &Run, out: &Path) -> Result<(), Failure> {
-    for file in junit::render(run, &junit::Options::default()) {
+pub fn write_standard(run: &Run, out: &Path, strict: bool) -> Result<(), Failure> {
+    for file in junit::render(run, &junit_options(run, out, strict)?) {
         output::file(&out.join(&file.name), file.xml.as_bytes())?;
     }
     output::file(&out.join("report.html"), page(run, None).as_bytes())?;
     output::file(&out.join("summary.md"), markdown::summary(run).as_bytes())
+}
+
+/// How JUnit is read here: GitLab and Jenkins show files that a tag names. These are written below `dir`, with their
+/// place named as each wants it: relative to the project's directory, or absolute.
+fn junit_options(run: &Run, dir: &Path, strict: bool) -> Result<junit::Options, Failure> {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
+    let attachments = match (set("GITLAB_CI"), set("JENKINS_URL")) {
+        (true, _) => junit::Attachments::GitLab,
+        (false, true) => junit::Attachments::Jenkins,
+        (false, false) => junit::Attachments::None,
+    };
+    if attachments == junit::Attachments::None {
+        return Ok(junit::Options { strict, ..junit::Options::default() });
+    }
+    let place = dir.join("evidence");
+    for record in run
+        .records
+        .iter()
+        .filter(|r| r.outcome.kind() != OutcomeKind::Pass || matches!(r.judgement, Judgement::Fixed { .. }))
+    {
+        let path = place.join(junit::evidence_path(record));
+        output::file(&path, junit::evidence(record, &run.header).as_bytes())?;
+    }
+    let absolute = std::path::absolute(&place).map_err(|e| usage::file("find", &place, &e))?;
+    let project = std::env::var_os("CI_PROJECT_DIR").map(PathBuf::from);
+    let relative = project.as_deref().and_then(|p| absolute.strip_prefix(p).ok());
+    let root = match attachments {
+        junit::Attachments::GitLab => relative.unwrap_or(&place),
+        _ => &absolute,
+    };
+    Ok(junit::Options { strict, attachments, evidence_root: root.display().to_string() })
+}
+
+/// A result to show beside the cases.
+fn attach(run: &mut Run, name: &str, path: Option<&Path>) -> Result<(), Failure> {
+    let Some(path) = path else { return Ok(()) };
+    let text = fs::read_to_string(path).map_err(|e| usage::file("read", path, &e))?;
+    let result: serde_json::Value =
+        serde_json::from_str(&text).map_err(|e| Failure::usage(format!("{}: {e}", path.display())))?;
+    let want = format!("plimsoll-{name}/1");
+    if result["schema"] != want.as_str() {
+        return Err(Failure::usage(format!("{} is no result of the format {want}", path.display()))
+            .hint(format!("`plimsoll {name}` writes {name}.json into its output directory")));
+    }
+    run.benches.retain(|(other, _)| other != name);
+    run.push(Event::Bench { name: name.to_owned(), result });
+    Ok(())
 }
 
 /// Reads a run file.
@@ -98,7 +148,15 @@ pub fn read(path: &Path) -> Result<Run, Failure> {
 /// `plimsoll report`.
 pub fn verb(verb: ReportVerb) -> Result<ExitCode, Failure> {
     match verb {
-        ReportVerb::Render { run, report, baseline } => render(&run, &report, baseline.as_deref()),
+        ReportVerb::Render { run: path, report, selftest, bench, strict, baseline } => {
+            let mut run = read(&path)?;
+            if !run.is_complete() {
+                output::note(&format!("{} is incomplete: the run was cut off or cancelled", path.display()));
+            }
+            attach(&mut run, "bench", bench.as_deref())?;
+            attach(&mut run, "selftest", selftest.as_deref())?;
+            render(&run, &report, baseline.as_deref(), strict)
+        }
         ReportVerb::Merge { runs, output: path } => {
             let runs = runs.iter().map(|r| read(r)).collect::<Result<Vec<_>, _>>()?;
             let merged = merge::merge(runs).map_err(|e| Failure::usage(e.to_string()))?;
@@ -127,17 +185,13 @@ pub fn verb(verb: ReportVerb) -> Result<ExitCode, Failure> {
     }
 }
 
-fn render(path: &Path, reports: &[String], baseline: Option<&Path>) -> Result<ExitCode, Failure> {
-    let run = read(path)?;
+fn render(run: &Run, reports: &[String], baseline: Option<&Path>, strict: bool) -> Result<ExitCode, Failure> {
     let baseline = baseline.map(read).transpose()?;
-    if !run.is_complete() {
-        output::note(&format!("{} is incomplete: the run was cut off or cancelled", path.display()));
-    }
     if reports.is_empty() {
-        output::data(&page(&run, baseline.as_ref()));
+        output::data(&page(run, baseline.as_ref()));
     }
     for report in reports {
-        Wanted::parse(report)?.write(&run, baseline.as_ref())?;
+        Wanted::parse(report)?.write(run, baseline.as_ref(), strict)?;
     }
     Ok(ExitCode::Success)
 }

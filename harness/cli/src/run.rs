@@ -65,9 +65,9 @@ pub fn verb(global: &Global, args: RunArgs) -> Result<ExitCode, Failure> {
     let whole = options.filters.is_empty() && options.selection.partition.is_none();
     let finished = execute(global, &options, args.format, whole)?;
     let run = finished.run;
-    report::write_standard(&run, &global.out)?;
+    report::write_standard(&run, &global.out, args.strict)?;
     for wanted in &reports {
-        wanted.write(&run, None)?;
+        wanted.write(&run, None, args.strict)?;
     }
     show(&run, args.format, &global.out);
     let code = run.footer.as_ref().map_or(ExitCode::Trouble, |f| code_of(f.exit_code));
@@ -76,7 +76,8 @@ pub fn verb(global: &Global, args: RunArgs) -> Result<ExitCode, Failure> {
     Ok(if excused { ExitCode::Success } else { code })
 }
 
-fn code_of(code: u8) -> ExitCode {
+/// The exit code that a footer names.
+pub fn code_of(code: u8) -> ExitCode {
     ExitCode::ALL.into_iter().find(|c| c.code() == code).unwrap_or(ExitCode::Trouble)
 }
 
@@ -136,7 +137,8 @@ fn partition(text: &str) -> Result<Option<Partition>, Failure> {
     Err(Failure::usage("--partition auto finds no index variable").hint("known: JOB_COMPLETION_INDEX with JOB_COMPLETIONS, CI_NODE_INDEX, BUILDKITE_PARALLEL_JOB, CIRCLE_NODE_INDEX"))
 }
 
-fn read_expectations(path: &Path) -> Result<Expectations, Failure> {
+/// Reads an expectations file.
+pub fn read_expectations(path: &Path) -> Result<Expectations, Failure> {
     let text = fs::read_to_string(path).map_err(|e| usage::file("read", path, &e))?;
     toml::from_str(&text).map_err(|e| Failure::usage(format!("{}: {e}", path.display())))
 }
@@ -290,12 +292,11 @@ fn quiet(judgement: &Judgement) -> bool {
     matches!(judgement, Judgement::Good | Judgement::Neutral | Judgement::Known { .. } | Judgement::Warned)
 }
 
-/// The main job: the bundled reference runtime through the suites, then the benchmarks beside the runtimes found on
-/// this host, then the reports.
-pub fn main_job(global: &Global) -> Result<ExitCode, Failure> {
-    let args = RunArgs {
-        target: vec!["ref:oci".into()],
-        select: SelectArgs { profile: "full".into(), ..SelectArgs::default() },
+/// A run of a whole profile without anything else.
+fn plain(target: &str, profile: &str, challenge: Option<String>) -> RunArgs {
+    RunArgs {
+        target: vec![target.into()],
+        select: SelectArgs { profile: profile.into(), ..SelectArgs::default() },
         jobs: None,
         partition: None,
         retries: 0,
@@ -310,8 +311,29 @@ pub fn main_job(global: &Global) -> Result<ExitCode, Failure> {
         format: Format::Human,
         dry_run: false,
         exit_zero: false,
-        challenge: None,
-    };
+        challenge,
+    }
+}
+
+/// The run of a certificate: the whole profile, nothing known, nothing attempted again. Its command is the one that
+/// makes such a run again, without the paths of the vendor's key.
+pub fn certified(global: &Global, target: &str, challenge: Option<String>) -> Result<Run, Failure> {
+    let args = plain(target, "certify", challenge);
+    let mut options = options(global, &args)?;
+    options.command = ["run", "-P", "certify", "-t", target].map(str::to_owned).to_vec();
+    if let Some(challenge) = &args.challenge {
+        options.command.extend(["--challenge".to_owned(), challenge.clone()]);
+    }
+    let run = execute(global, &options, args.format, true)?.run;
+    report::write_standard(&run, &global.out, false)?;
+    show(&run, args.format, &global.out);
+    Ok(run)
+}
+
+/// The main job: the bundled reference runtime through the suites, then the benchmarks beside the runtimes found on
+/// this host, then the reports.
+pub fn main_job(global: &Global) -> Result<ExitCode, Failure> {
+    let args = plain("ref:oci", "full", None);
     let options = options(global, &args)?;
     let finished = execute(global, &options, args.format, true)?;
     let mut run = finished.run;
@@ -328,7 +350,7 @@ pub fn main_job(global: &Global) -> Result<ExitCode, Failure> {
             }
         }
     }
-    report::write_standard(&run, &global.out)?;
+    report::write_standard(&run, &global.out, false)?;
     show(&run, args.format, &global.out);
     Ok(code)
 }
@@ -353,6 +375,9 @@ fn benchmarks(global: &Global) -> Result<serde_json::Value, Failure> {
         budget: 15,
         density: 20,
         selftest: false,
+        sentinel: false,
+        fifo: false,
+        repeat: None,
         output: Some(path.clone()),
         exports: None,
     };
