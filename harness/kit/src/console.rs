@@ -70,7 +70,9 @@ impl ConsoleSocket {
     }
 }
 
-fn receive_message(stream: &UnixStream) -> Result<(String, Vec<OwnedFd>), Stop> {
+/// One message of a stream: its payload, at most 4096 bytes and empty at the end of the stream, and the descriptors
+/// that came with it.
+pub fn receive_message(stream: &UnixStream) -> Result<(String, Vec<OwnedFd>), Stop> {
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     let mut payload = [0_u8; 4096];

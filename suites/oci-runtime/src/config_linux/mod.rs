@@ -8,6 +8,7 @@ pub mod devices;
 pub mod ids_and_clocks;
 pub mod kernel;
 pub mod namespaces;
+pub mod net_devices;
 pub mod rdt;
 pub mod resources;
 pub mod schema;
@@ -24,6 +25,7 @@ pub static SECTIONS: &[Section] = &[
     Section { name: "devices", cases: devices::CASES },
     Section { name: "linux-resources", cases: resources::CASES },
     Section { name: "seccomp", cases: seccomp::CASES },
+    Section { name: "net-devices", cases: net_devices::CASES },
     Section { name: "seccomp-notify", cases: seccomp_notify::CASES },
     Section { name: "intel-rdt", cases: rdt::CASES },
     Section { name: "linux-values", cases: schema::CASES },

@@ -287,7 +287,15 @@ async fn empty_object_changes_nothing(cx: &mut Cx) -> Verdict {
 const CONTRADICTIONS: &[Variant] = &[
     Variant::new("swap-below-limit", &["memory.swap"]),
     Variant::new("swappiness-101", &["memory.swappiness"]),
-    Variant::new("burst-above-quota", &["cpu.burst.not-above-quota", "cpu.quota.not-below-burst"]),
+    Variant::new(
+        "burst-above-quota",
+        &[
+            "cpu.burst.not-above-quota",
+            "cpu.quota.not-below-burst",
+            "cpu.burst.may-error",
+            "cpu.quota.may-error",
+        ],
+    ),
     Variant::new("quota-too-small", &["cpu.quota"]),
     Variant::new("period-too-small", &["cpu.period"]),
     Variant::new("no-such-processor", &["cpu.cpus"]),

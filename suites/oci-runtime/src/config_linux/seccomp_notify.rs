@@ -1,13 +1,13 @@
 //! config-linux.md, seccomp: the listener, and the container process state that it gets.
 
 use crate::runtime::support::{state_defects, strict_json};
+use plimsoll_kit::console::receive_message;
 use plimsoll_kit::prelude::*;
 use plimsoll_kit::wait::Poll;
 use std::fs;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// The file's table of contents.
 pub static CASES: &[Case] = &[
@@ -32,6 +32,12 @@ struct Listener {
     path: PathBuf,
 }
 
+/// What a connection carried: the payloads together, and how many descriptors came with each message.
+struct Received {
+    text: String,
+    messages: Vec<usize>,
+}
+
 impl Listener {
     fn new(cx: &Cx) -> Result<Self, Stop> {
         let path = cx.dir().join("notify.sock");
@@ -45,29 +51,32 @@ impl Listener {
     }
 
     /// What the next connection carries, up to its end.
-    async fn receive(&self, cx: &Cx) -> Result<String, Stop> {
-        let mut stream = wait_until("a connection to the listener", cx.limits().wait(), async || match self
-            .socket
-            .accept()
-        {
-            Ok((stream, _)) => Ok(Poll::Ready(stream)),
-            Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(Poll::NotYet("no connection".into())),
-            Err(e) => Err(e.into()),
+    async fn receive(&self, cx: &Cx) -> Result<Received, Stop> {
+        let stream = wait_until("a connection to the listener", cx.limits().wait(), async || {
+            match self.socket.accept() {
+                Ok((stream, _)) => Ok(Poll::Ready(stream)),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(Poll::NotYet("no connection".into())),
+                Err(e) => Err(e.into()),
+            }
         })
         .await?;
-        stream.set_nonblocking(false)?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        let mut bytes = Vec::new();
-        match stream.read_to_end(&mut bytes) {
-            Ok(_) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                Err(Stop::violation(
-                    "the runtime closes the connection once the state is sent",
-                    format!("it is open 5 s after {} bytes", bytes.len()),
-                )
-                .of("seccomp.listener-path.closed"))
+        let (mut text, mut messages) = (String::new(), Vec::new());
+        loop {
+            // A connection that stays open makes the read time out after 5 s.
+            let (payload, fds) = match receive_message(&stream) {
+                Err(_) if !messages.is_empty() => {
+                    let seen = format!("it is open 5 s after {} bytes", text.len());
+                    let stop =
+                        Stop::violation("the runtime closes the connection once the state is sent", seen);
+                    return Err(stop.of("seccomp.listener-path.closed"));
+                }
+                received => received?,
+            };
+            if payload.is_empty() {
+                return Ok(Received { text, messages });
             }
-            Err(e) => Err(e.into()),
+            text.push_str(&payload);
+            messages.push(fds.len());
         }
     }
 
@@ -89,17 +98,23 @@ fn parse(text: &str) -> Result<Value, Stop> {
         "seccomp.listener-path", "seccomp.listener-path.one-state-per-connection", "seccomp.listener-path.closed",
         "seccomp.listener-path.seccomp-fd", "seccomp.process-state.json-payload",
         "seccomp.process-state.oci-version", "seccomp.process-state.fds", "seccomp.process-state.pid",
-        "seccomp.process-state.metadata", "seccomp.process-state.state", "seccomp.listener-path.socket-type"
+        "seccomp.process-state.metadata", "seccomp.process-state.state", "seccomp.listener-path.socket-type",
+        "seccomp.process-state.fds-scm-rights", "seccomp.process-state.fds-first-only",
+        "seccomp.process-state.many-sendmsg"
     ]
 )]
 async fn state_is_sent_to_the_listener(cx: &mut Cx) -> Verdict {
     let listener = Listener::new(cx)?;
     let builder = cx.container(probe::pause()).set("/linux/seccomp", filter(&listener.text()));
     let container = builder.running().await?;
-    let text = listener.receive(cx).await?;
+    let Received { text, messages } = listener.receive(cx).await?;
     let state = parse(&text)?;
     check!(of "seccomp.process-state.oci-version"; state["ociVersion"].is_string(), "ociVersion", "{text}");
     let fds = state["fds"].as_array().cloned().unwrap_or_default();
+    check_eq!(of "seccomp.process-state.fds-scm-rights"; messages.first().copied(), Some(fds.len()), "descriptors");
+    let later = messages.iter().skip(1).sum::<usize>();
+    check_eq!(of "seccomp.process-state.fds-first-only"; later, 0, "descriptors with later messages");
+    cx.record("seccomp.process-state.messages", messages.len());
     check!(of "seccomp.listener-path.seccomp-fd"; fds.contains(&json!("seccompFd")), "a descriptor seccompFd", "{text}");
     check_eq!(of "seccomp.process-state.pid"; state["pid"], json!(container.pid()?), "pid");
     let metadata = state.get("metadata").and_then(Value::as_str).unwrap_or_default();
@@ -120,11 +135,11 @@ async fn each_process_has_a_connection_of_its_own(cx: &mut Cx) -> Verdict {
     let listener = Listener::new(cx)?;
     let builder = cx.container(probe::pause()).set("/linux/seccomp", filter(&listener.text()));
     let container = builder.running().await?;
-    let first = parse(&listener.receive(cx).await?)?;
+    let first = parse(&listener.receive(cx).await?.text)?;
     for _ in 0..2 {
         let (exec, _) = container.exec(&[], &probe::exit(0)).await?;
         exec.must_succeed()?;
-        let next = parse(&listener.receive(cx).await?)?;
+        let next = parse(&listener.receive(cx).await?.text)?;
         check_ne!(next["pid"], first["pid"], "the pid of a joined process");
         check_eq!(next["state"]["id"], json!(container.id()), "the container that it joined");
     }
@@ -151,7 +166,7 @@ async fn metadata_is_forwarded(cx: &mut Cx) -> Verdict {
     let mut filter = filter(&listener.text());
     filter["listenerMetadata"] = json!(metadata);
     cx.container(probe::pause()).set("/linux/seccomp", filter).running().await?;
-    let state = parse(&listener.receive(cx).await?)?;
+    let state = parse(&listener.receive(cx).await?.text)?;
     check_eq!(state["metadata"], json!(metadata), "metadata");
     Ok(())
 }
