@@ -19,6 +19,7 @@ use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 type RootfsChange = Box<dyn FnOnce(&Path) -> io::Result<()>>;
 
@@ -665,8 +666,13 @@ impl Container {
     /// Waits for the program's end and gives its answers, which have to be complete.
     pub async fn finished_answers(&self) -> Result<Answers, Stop> {
         self.wait_exit().await?;
-        let answers = self.answers_so_far()?;
-        if answers.is_done() {
+        // What a terminal still holds is read by a thread of its own, which may be a moment behind.
+        let settle = Duration::from_secs(if self.console().is_some() { 2 } else { 0 });
+        let done = wait_until("the answers are complete", settle, async || {
+            let answers = self.answers_so_far()?;
+            Ok(if answers.is_done() { Poll::Ready(answers) } else { Poll::NotYet(String::new()) })
+        });
+        if let Ok(answers) = done.await {
             return Ok(answers);
         }
         let end = self.exit_status().map_or("it ended".into(), |s| format!("it ended with status {s}"));
