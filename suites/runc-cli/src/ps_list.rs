@@ -41,7 +41,7 @@ async fn processes_of_exec_are_among_them(cx: &mut Cx) -> Verdict {
     let nonce = format!("{}-detached", container.nonce());
     let stem = cx.dir().join("detached");
     let args = ["exec", "--detach", container.id(), "/probe", &probe::pause().text(&nonce, None)];
-    cx.runtime().call_with(&args, output_at(&stem)).await?.ready("exec")?;
+    cx.runtime().call_with(&args, output_at(&stem)).await?.must_succeed()?;
     answers_at(cx, &stem, &nonce, Answers::is_ready).await?;
     check_eq!(processes(cx, container.id()).await?.len(), 2, "the number of processes");
     Ok(())
@@ -149,7 +149,7 @@ async fn empty_root_has_no_containers(cx: &mut Cx) -> Verdict {
     let text = call.stdout.trim();
     let empty = match cx.param("form") {
         "table" => text.lines().count() <= 1,
-        "json" => text == "null" || text == "[]",
+        "json" => text == "null" || serde_json::from_str::<Vec<Value>>(text).is_ok_and(|l| l.is_empty()),
         _ => text.is_empty(),
     };
     check!(empty, "no container", "{text:?}");

@@ -30,7 +30,7 @@ async fn score_is_effective_on_the_host(cx: &mut Cx) -> Verdict {
 }
 
 const BELOW_PROC: &[Variant] =
-    &[Variant::new("attr", &[]), Variant::new("sys", &[]), Variant::new("self-exe", &[])];
+    &[Variant::new("attr", &[]), Variant::new("sys", &[]), Variant::new("task", &[])];
 
 /// A mount over a part of procfs that runtimes write to is refused.
 #[case(covers = ["sec.procfs-write-effective"], matrix(path = BELOW_PROC))]
@@ -107,6 +107,12 @@ async fn odd_user_is_refused_or_exact(cx: &mut Cx) -> Verdict {
         return Ok(());
     }
     let uid = &answers.facts("identity")?["uid"];
+    if matches!(cx.param("user"), "trailing-letters" | "too-large" | "negative") {
+        return Err(Stop::violation(
+            format!("an error for the user {user:?}"),
+            format!("it runs as user {uid}"),
+        ));
+    }
     check_eq!(*uid, json!(1000), "the user that {user:?} gives");
     Ok(())
 }
