@@ -35,18 +35,7 @@ fn every_step_is_documented_and_every_documented_step_exists() {
 /// Built as it is shipped: without unwinding and std, which the test profile has.
 #[test]
 fn the_shipped_build_is_small_static_and_answers() {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("shipped");
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--offline", "--profile", "probe", "-p", "plimsoll-probe", "--manifest-path"])
-        .arg(manifest)
-        .arg("--target-dir")
-        .arg(&target)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .expect("cargo");
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    let program = target.join("x86_64-unknown-linux-gnu/probe/plimsoll-probe");
+    let program = common::shipped();
     let size = std::fs::metadata(&program).expect("the program").len();
     assert!(size < 500_000, "{size} bytes");
     let image = std::fs::read(&program).expect("read");

@@ -5,17 +5,36 @@ use serde_json::{Value, json};
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The program under test: the one that cargo built with the tests, or what `PLIMSOLL_PROBE` names (such as the
-/// shipped build).
+/// The program under test: built as it is shipped, or what `PLIMSOLL_PROBE` names.
+///
+/// Not the one that cargo builds beside the tests: in a build of the whole workspace that one gets the features that
+/// other packages ask of shared dependencies, `std` among them, which has no place in a program with its own entry.
 pub fn program() -> &'static str {
     static PROGRAM: OnceLock<String> = OnceLock::new();
-    let built = env!("CARGO_BIN_EXE_plimsoll-probe");
-    PROGRAM.get_or_init(|| std::env::var("PLIMSOLL_PROBE").unwrap_or_else(|_| built.to_owned()))
+    PROGRAM
+        .get_or_init(|| std::env::var("PLIMSOLL_PROBE").unwrap_or_else(|_| shipped().display().to_string()))
+}
+
+/// Builds the probe by itself, with the profile of the shipped one.
+pub fn shipped() -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("shipped");
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--offline", "--profile", "probe", "-p", "plimsoll-probe", "--manifest-path"])
+        .arg(manifest)
+        .arg("--target-dir")
+        .arg(&target)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    target.join("x86_64-unknown-linux-gnu/probe/plimsoll-probe")
 }
 
 /// No run of a test takes longer; generous, for a busy machine.
