@@ -246,7 +246,7 @@ mod tests {
         assert_eq!(through("fds-late"), (whole.to_owned(), 1));
         assert_eq!(through("twice"), (format!("{whole}{whole}"), 2));
         let (edited, fds) = through("edit drop /pid");
-        let edited: serde_json::Value = serde_json::from_str(&edited).unwrap();
+        let edited: Value = serde_json::from_str(&edited).unwrap();
         assert_eq!((edited, fds), (serde_json::json!({ "ociVersion": "1.0.2", "fds": ["seccompFd"] }), 1));
     }
 
