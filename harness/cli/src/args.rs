@@ -1,12 +1,16 @@
 //! The command line.
 
+mod endpoint;
+
+pub use endpoint::{ContainerdArgs, ExportArgs, ImagesVerb, Layout, PushArgs, TestbedVerb};
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// Conformance and benchmark harness for container runtimes.
 ///
-/// Without a verb: judges the bundled reference runtime by every suite, benchmarks it beside the runtimes found on
-/// this host, and writes the reports.
+/// Without a verb: judges the bundled reference runtime and CRI server by every suite, benchmarks the runtime beside
+/// those found on this host, and writes the reports.
 #[derive(Debug, Parser)]
 #[command(name = "plimsoll", version, about, after_help = EXIT_CODES)]
 pub struct Cli {
@@ -94,6 +98,18 @@ pub enum Verb {
     },
     /// Print the manual page.
     Man,
+    /// Start a private CRI server of another product, run a command beside it, and clear everything away.
+    Testbed {
+        /// Which server.
+        #[command(subcommand)]
+        verb: TestbedVerb,
+    },
+    /// Write or push the generated images that the CRI suite uses, or an image of this executable.
+    Images {
+        /// What to do with them.
+        #[command(subcommand)]
+        verb: ImagesVerb,
+    },
     /// The bundled reference OCI runtime, with the usual command line.
     Oci {
         /// Its arguments.
@@ -157,7 +173,8 @@ pub struct SelectArgs {
 /// `plimsoll run`.
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
-    /// Target: oci:PATH, oci:NAME, NAME, cri:unix:///SOCKET, ref:oci; with ?key=value parameters. Repeat to compare.
+    /// Target: oci:PATH, oci:NAME, NAME, cri:unix:///SOCKET, ref:oci, ref:cri, @testbed; with ?key=value parameters.
+    /// Repeat to compare.
     #[arg(short = 't', long = "target", default_value = "ref:oci")]
     pub target: Vec<String>,
     /// Which cases.

@@ -2,6 +2,7 @@
 
 use crate::args::{Cli, Global, ListArgs, SelectArgs, Shape};
 use crate::output;
+use crate::run::bundled;
 use crate::suites;
 use crate::usage::Failure;
 use clap::CommandFactory;
@@ -168,8 +169,8 @@ pub fn doctor(global: &Global, json: bool) -> ExitCode {
 
 /// `plimsoll gc`.
 pub fn gc(global: &Global, run: Option<&str>) -> Result<ExitCode, Failure> {
-    let found =
-        gc::collect(&global.work_dir, run).map_err(|e| crate::usage::file("read", &global.work_dir, &e))?;
+    let found = gc::collect(&global.work_dir, run, &bundled()?.program)
+        .map_err(|e| crate::usage::file("read", &global.work_dir, &e))?;
     let mut code = ExitCode::Success;
     for one in &found {
         match one {
@@ -178,9 +179,9 @@ pub fn gc(global: &Global, run: Option<&str>) -> Result<ExitCode, Failure> {
             gc::Found::Unknown(path) => {
                 output::line(&format!("{} has no journal of a run: left alone", path.display()));
             }
-            gc::Found::Stuck(run, paths) => {
+            gc::Found::Stuck(run, what) => {
                 code = ExitCode::Trouble;
-                output::line(&format!("{run}: could not remove {paths:?}"));
+                output::line(&format!("{run}: could not remove {}", what.join(", ")));
             }
         }
     }

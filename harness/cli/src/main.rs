@@ -8,11 +8,15 @@ mod bench;
 mod browse;
 mod certify;
 mod expectations;
+mod images;
 mod output;
+#[cfg(test)]
+mod reference_page;
 mod report;
 mod run;
 mod selftest;
 mod suites;
+mod testbed;
 mod usage;
 
 use args::{Cli, Verb};
@@ -36,6 +40,7 @@ fn main() -> std::process::ExitCode {
         Some(plimsoll_engine::pool::WORKER_VERB) => {
             return plimsoll_engine::worker::main(suites::ALL).into();
         }
+        Some(plimsoll_engine::reference::SERVER_VERB) => return plimsoll_engine::reference::main().into(),
         Some("oci") => return plimsoll_oci::run(arguments.drain(2..)).into(),
         Some("cri") => return plimsoll_cri::run(arguments.drain(2..)).into(),
         Some("faults") => return plimsoll_faults::run_as(&["faults"], arguments.split_off(2)).into(),
@@ -52,6 +57,16 @@ fn main() -> std::process::ExitCode {
             return if usage { ExitCode::Usage.code().into() } else { ExitCode::Success.code().into() };
         }
     };
+    // The only verb whose exit code may be any: that of the command that it runs.
+    if let Some(Verb::Testbed { verb }) = cli.verb {
+        return testbed::verb(&cli.global, verb).map_or_else(
+            |failure| {
+                output::error(&failure);
+                failure.code.code().into()
+            },
+            std::process::ExitCode::from,
+        );
+    }
     match dispatch(cli) {
         Ok(code) => code.code().into(),
         Err(failure) => {
@@ -79,6 +94,9 @@ fn dispatch(cli: Cli) -> Result<ExitCode, usage::Failure> {
         Some(Verb::Schema { name }) => browse::schema(&name),
         Some(Verb::Completions { shell }) => Ok(browse::completions(shell)),
         Some(Verb::Man) => browse::man(),
-        Some(Verb::Oci { .. } | Verb::Cri { .. } | Verb::Faults { .. }) => Ok(ExitCode::Usage),
+        Some(Verb::Images { verb }) => images::verb(&verb),
+        Some(Verb::Testbed { .. } | Verb::Oci { .. } | Verb::Cri { .. } | Verb::Faults { .. }) => {
+            Ok(ExitCode::Usage)
+        }
     }
 }

@@ -22,7 +22,7 @@ pub const TOOL: &str = concat!("plimsoll ", env!("CARGO_PKG_VERSION"));
 pub fn bundled() -> Result<Bundled, Failure> {
     let program =
         std::env::current_exe().map_err(|e| Failure::trouble(format!("cannot find this executable: {e}")))?;
-    Ok(Bundled { program, oci_verb: "oci".into() })
+    Ok(Bundled { program, oci_verb: "oci".into(), cri_verb: "cri".into() })
 }
 
 /// Looks at the host and refuses to go on where nothing can run.
@@ -41,9 +41,9 @@ pub fn targets(texts: &[String]) -> Result<Vec<TargetSpec>, Failure> {
     texts
         .iter()
         .map(|t| {
-            t.parse().map_err(|e: plimsoll_model::target::TargetError| {
+            crate::testbed::expand(t)?.parse().map_err(|e: plimsoll_model::target::TargetError| {
                 Failure::usage(e.to_string())
-                    .hint("examples: runc, oci:/usr/bin/crun?cgroups=legacy, ref:oci")
+                    .hint("examples: runc, oci:/usr/bin/crun?cgroups=legacy, ref:oci, ref:cri, cri:unix:///run/containerd/containerd.sock")
             })
         })
         .collect()
@@ -293,9 +293,9 @@ fn quiet(judgement: &Judgement) -> bool {
 }
 
 /// A run of a whole profile without anything else.
-fn plain(target: &str, profile: &str, challenge: Option<String>) -> RunArgs {
+fn plain(targets: &[&str], profile: &str, challenge: Option<String>) -> RunArgs {
     RunArgs {
-        target: vec![target.into()],
+        target: targets.iter().map(|t| (*t).to_owned()).collect(),
         select: SelectArgs { profile: profile.into(), ..SelectArgs::default() },
         jobs: None,
         partition: None,
@@ -318,7 +318,7 @@ fn plain(target: &str, profile: &str, challenge: Option<String>) -> RunArgs {
 /// The run of a certificate: the whole profile, nothing known, nothing attempted again. Its command is the one that
 /// makes such a run again, without the paths of the vendor's key.
 pub fn certified(global: &Global, target: &str, challenge: Option<String>) -> Result<Run, Failure> {
-    let args = plain(target, "certify", challenge);
+    let args = plain(&[target], "certify", challenge);
     let mut options = options(global, &args)?;
     options.command = ["run", "-P", "certify", "-t", target].map(str::to_owned).to_vec();
     if let Some(challenge) = &args.challenge {
@@ -330,10 +330,10 @@ pub fn certified(global: &Global, target: &str, challenge: Option<String>) -> Re
     Ok(run)
 }
 
-/// The main job: the bundled reference runtime through the suites, then the benchmarks beside the runtimes found on
+/// The main job: the bundled reference runtime and CRI server through the suites, then the benchmarks beside the runtimes found on
 /// this host, then the reports.
 pub fn main_job(global: &Global) -> Result<ExitCode, Failure> {
-    let args = plain("ref:oci", "full", None);
+    let args = plain(&["ref:oci", "ref:cri"], "full", None);
     let options = options(global, &args)?;
     let finished = execute(global, &options, args.format, true)?;
     let mut run = finished.run;

@@ -3,5 +3,9 @@
 use plimsoll_kit::Suite;
 
 /// All suites, in the order in which they run.
-pub static ALL: &[&Suite] =
-    &[&plimsoll_suite_oci_runtime::SUITE, &plimsoll_suite_runc_cli::SUITE, &plimsoll_suite_security::SUITE];
+pub static ALL: &[&Suite] = &[
+    &plimsoll_suite_oci_runtime::SUITE,
+    &plimsoll_suite_runc_cli::SUITE,
+    &plimsoll_suite_security::SUITE,
+    &plimsoll_suite_cri::SUITE,
+];

@@ -1,5 +1,6 @@
 //! The journal of a run: written and synced before anything is made, so that `gc` finds it all after a `kill -9`.
 
+use plimsoll_kit::job::CriTarget;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -20,12 +21,37 @@ pub struct Intent {
     pub cgroup: String,
 }
 
+/// What a run has made outside its directory and its cgroup, or is about to make.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "made", rename_all = "kebab-case")]
+pub enum Made {
+    /// Pods, containers and images on an endpoint that goes on after the run; all carry the run's id.
+    OnEndpoint {
+        /// The endpoint.
+        target: CriTarget,
+    },
+    /// A network bridge.
+    Bridge {
+        /// Its name.
+        name: String,
+    },
+    /// Cgroups outside the run's own, of a server of another product: below this one in each hierarchy, with names
+    /// that stand in a log file in a directory of the run.
+    CgroupsInLogs {
+        /// The cgroup above them.
+        parent: String,
+    },
+}
+
 /// A run's directory below the work root, held for the run's life.
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
+    file: File,
     /// The intent as written.
     pub intent: Intent,
+    /// What was recorded since.
+    pub made: Vec<Made>,
 }
 
 /// Name of the journal in a run's directory.
@@ -47,7 +73,15 @@ impl RunDir {
         let mut file = File::create_new(path.join(JOURNAL))?;
         writeln!(file, "{}", serde_json::to_string(&intent)?)?;
         file.sync_all()?;
-        Ok(Self { path, intent })
+        Ok(Self { path, file, intent, made: Vec::new() })
+    }
+
+    /// Writes down, and syncs, what is about to be made.
+    pub fn record(&mut self, made: &Made) -> io::Result<()> {
+        writeln!(self.file, "{}", serde_json::to_string(made)?)?;
+        self.file.sync_all()?;
+        self.made.push(made.clone());
+        Ok(())
     }
 
     /// The directory.

@@ -11,9 +11,15 @@ pub mod journal;
 pub mod plan;
 pub mod pool;
 pub mod preflight;
+mod preflight_cri;
+mod prepare;
+pub mod reference;
 pub mod run;
 pub mod sandbox;
+mod signals;
+mod sys;
 pub mod target;
+mod turn;
 pub mod worker;
 
 pub use filter::{Filter, FilterError};

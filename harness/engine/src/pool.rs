@@ -1,7 +1,7 @@
 //! Spawns a worker per attempt, holds it to its deadline, and clears up after it.
 
 use crate::sandbox;
-use plimsoll_kit::job::{Job, JobResult};
+use plimsoll_kit::job::{Job, JobResult, Target};
 use plimsoll_model::{Outcome, Trouble, TroubleKind};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,7 +14,13 @@ use tokio::sync::watch;
 /// The hidden verb under which the executable is a worker.
 pub const WORKER_VERB: &str = "__worker";
 /// What a worker may need for its clean-up beyond the case's own deadline.
-const CLEAN_UP: Duration = Duration::from_secs(20);
+fn clean_up(job: &Job) -> Duration {
+    match job.target {
+        Target::Oci(_) => Duration::from_secs(20),
+        // Stopping pods takes an endpoint longer, and what it does in the background is waited for.
+        Target::Cri(_) => Duration::from_secs(40),
+    }
+}
 /// The largest result that is read from a worker, in bytes.
 const RESULT_BYTES: u64 = 8 << 20;
 
@@ -70,7 +76,7 @@ async fn supervise(mut child: Child, job: &Job, cancel: &mut watch::Receiver<boo
         }
         text
     };
-    let limit = Duration::from_millis(job.limits.case_ms.max(60_000)) + CLEAN_UP;
+    let limit = Duration::from_millis(job.limits.case_ms.max(60_000)) + clean_up(job);
     let cancelled = async {
         // An error means that the sender is gone: then nobody can cancel.
         if cancel.wait_for(|c| *c).await.is_err() {
@@ -79,7 +85,7 @@ async fn supervise(mut child: Child, job: &Job, cancel: &mut watch::Receiver<boo
         if let Some(pid) = pid {
             let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
         }
-        tokio::time::sleep(CLEAN_UP).await;
+        tokio::time::sleep(clean_up(job)).await;
     };
     let text = tokio::select! {
         text = read => text,

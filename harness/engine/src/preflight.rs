@@ -1,14 +1,29 @@
 //! Is the target a runtime at all? One container must run, one must be refused. Runs in a worker like any case.
 
+use crate::preflight_cri;
+use plimsoll_kit::case::CaseFuture;
+use plimsoll_kit::job::{Job, Target};
 use plimsoll_kit::prelude::*;
 use plimsoll_model::SpecVersion;
 
 /// The id under which a worker is asked for this.
 pub const PREFLIGHT: &str = "plimsoll/preflight/smoke";
 
+/// The id under which a worker is asked to remove what a run has made on an endpoint.
+pub const CLEAN_UP: &str = "plimsoll/clean-up/endpoint";
+
+/// The body of a job that is no case of a suite.
+pub(crate) fn body<'a>(cx: &'a mut Cx, job: &Job) -> CaseFuture<'a> {
+    match (&job.target, job.case.as_str()) {
+        (Target::Cri(_), CLEAN_UP) => Box::pin(preflight_cri::clean_up(cx)),
+        (Target::Cri(_), _) => Box::pin(preflight_cri::smoke(cx)),
+        (Target::Oci(_), _) => Box::pin(smoke(cx)),
+    }
+}
+
 /// Asks the target what it is, then makes it run one container and refuse another. What it says of itself becomes
 /// facts of the result: `version`, `spec`, `features`.
-pub async fn smoke(cx: &mut Cx) -> Verdict {
+async fn smoke(cx: &mut Cx) -> Verdict {
     let version = cx.runtime().call(&["--version"]).await?;
     let text = if version.succeeded() { version.stdout.trim().to_owned() } else { String::new() };
     cx.record("version", text.lines().next().unwrap_or_default());

@@ -3,17 +3,19 @@
 use crate::journal::RunDir;
 use crate::plan::{Plan, PlanError, Selection, version_to_write};
 use crate::pool;
-use crate::preflight::PREFLIGHT;
+use crate::prepare::{header, job, prepare};
+use crate::reference::Server;
+use crate::signals::Signals;
 use crate::target::{Bundled, ResolveError, Resolved, resolve_all};
+use crate::turn::{Busy, Claims, Turn};
 use crate::{gc, plan};
 use plimsoll_kit::Suite;
 use plimsoll_kit::case::Drives;
-use plimsoll_kit::job::{Job, JobResult, Limits};
-use plimsoll_model::event::{RUN_FORMAT, RunStatus};
+use plimsoll_kit::job::{JobResult, Limits, Target};
+use plimsoll_model::event::RunStatus;
 use plimsoll_model::run::RunError;
 use plimsoll_model::{
-    CaseRecord, Event, Expectations, Footer, Header, HostFacts, Outcome, OutcomeKind, PlannedCase, Run,
-    SpecVersion, TargetSpec,
+    CaseRecord, Event, Expectations, Footer, HostFacts, Outcome, OutcomeKind, Run, TargetSpec,
 };
 use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
@@ -119,7 +121,7 @@ pub fn run(
     runtime.block_on(async {
         let mut session = Session::begin(options).await?;
         session.execute(sink).await;
-        session.end(sink, exit_code)
+        session.end(sink, exit_code).await
     })
 }
 
@@ -127,20 +129,14 @@ struct Session<'a> {
     options: &'a RunOptions,
     plan: Plan,
     targets: Vec<Resolved>,
+    servers: Vec<Server>,
     run_dir: RunDir,
     start: Instant,
     run: Run,
     cancel: watch::Sender<bool>,
+    signals: Signals,
     interrupt: Option<Interrupt>,
     counter: u64,
-}
-
-/// A case on a target, waiting for its turn.
-#[derive(Debug, Clone, Copy)]
-struct Turn {
-    case: usize,
-    target: usize,
-    attempt: u32,
 }
 
 impl<'a> Session<'a> {
@@ -159,29 +155,55 @@ impl<'a> Session<'a> {
         let plan = Plan::everything(&options.suites, &drives)?.select(&options.selection)?;
         let run_id = format!("{:08x}", options.seed as u32 ^ std::process::id().rotate_left(16));
         let work = |error| EngineError::Work { path: options.work_root.clone(), error };
-        let run_dir = RunDir::create(&options.work_root, &run_id).map_err(work)?;
+        let mut run_dir = RunDir::create(&options.work_root, &run_id).map_err(work)?;
+        // From here on things are made that a signal must not leave behind.
+        let mut signals = Signals::new();
+        let mut interrupt = None;
+        let mut servers = Vec::new();
         let (cancel, receiver) = watch::channel(false);
-        for (n, target) in targets.iter_mut().enumerate() {
-            preflight(options, &run_dir, n, target, receiver.clone()).await;
-        }
+        let prepared = {
+            let preparing = prepare(options, &mut run_dir, &mut targets, &mut servers, &receiver);
+            let mut preparing = std::pin::pin!(preparing);
+            loop {
+                tokio::select! {
+                    prepared = &mut preparing => break prepared,
+                    signal = signals.next() => {
+                        if interrupt.replace(signal).is_some() {
+                            break Ok(());
+                        }
+                        let _ = cancel.send(true);
+                    }
+                }
+            }
+        };
+        prepared.map_err(work)?;
         let header = header(options, &plan, &targets, &run_id);
         let run = Run::begin(header)?;
-        Ok(Self { options, plan, targets, run_dir, start, run, cancel, interrupt: None, counter: 0 })
+        Ok(Self {
+            options,
+            plan,
+            targets,
+            servers,
+            run_dir,
+            start,
+            run,
+            cancel,
+            signals,
+            interrupt,
+            counter: 0,
+        })
     }
 
     async fn execute(&mut self, sink: &mut dyn FnMut(&Event)) {
         sink(&Event::Header(Box::new(self.run.header.clone())));
         let mut waiting = self.queue(sink);
         let mut running: JoinSet<(Turn, JobResult, f64)> = JoinSet::new();
-        let mut busy: BTreeMap<&'static str, Turn> = BTreeMap::new();
+        let mut busy = Busy::default();
         let mut bad = 0;
-        let mut signals = Signals::new();
         loop {
             while self.interrupt.is_none() && running.len() < self.options.jobs {
                 let Some(turn) = self.next_turn(&mut waiting, &busy) else { break };
-                for resource in self.plan.bound[turn.case].case.exclusive {
-                    busy.insert(resource, turn);
-                }
+                busy.running.push((turn, self.claims(turn)));
                 self.launch(turn, &mut running, sink);
             }
             if running.is_empty() {
@@ -190,13 +212,13 @@ impl<'a> Session<'a> {
             tokio::select! {
                 Some(joined) = running.join_next() => {
                     let Ok((turn, result, ms)) = joined else { continue };
-                    busy.retain(|_, t| (t.case, t.target) != (turn.case, turn.target));
+                    busy.running.retain(|(t, _)| (t.case, t.target) != (turn.case, turn.target));
                     bad += self.settle_turn(turn, result, ms, &mut waiting, sink);
                     if self.options.max_fail > 0 && bad >= self.options.max_fail {
                         waiting.clear();
                     }
                 }
-                interrupt = signals.next() => {
+                interrupt = self.signals.next() => {
                     if self.interrupt.replace(interrupt).is_some() {
                         break;
                     }
@@ -241,9 +263,17 @@ impl<'a> Session<'a> {
         })
     }
 
-    fn next_turn(&self, waiting: &mut VecDeque<Turn>, busy: &BTreeMap<&'static str, Turn>) -> Option<Turn> {
-        let free = |t: &Turn| self.plan.bound[t.case].case.exclusive.iter().all(|r| !busy.contains_key(r));
-        let place = waiting.iter().position(free)?;
+    /// What a turn wants for itself.
+    fn claims(&self, turn: Turn) -> Claims {
+        let place = match &self.targets[turn.target].target {
+            Target::Oci(_) => String::new(),
+            Target::Cri(target) => target.endpoint.clone(),
+        };
+        Claims { place, exclusive: self.plan.bound[turn.case].case.exclusive }
+    }
+
+    fn next_turn(&self, waiting: &mut VecDeque<Turn>, busy: &Busy) -> Option<Turn> {
+        let place = waiting.iter().position(|t| busy.admits(&self.claims(*t)))?;
         waiting.remove(place)
     }
 
@@ -262,6 +292,8 @@ impl<'a> Session<'a> {
         self.counter += 1;
         let mut job =
             job(self.options, &self.run_dir, self.counter, target, case.id.as_str(), &version_to_write(case));
+        let own = self.plan.bound[turn.case].case.deadline_s.map_or(0, |s| s * 1000);
+        job.limits.case_ms = job.limits.case_ms.max(own);
         job.keep = self.options.keep.as_ref().map(|k| k.join(&target.info.label).join(case.id.as_str()));
         let (program, cancel) = (self.options.bundled.program.clone(), self.cancel.subscribe());
         running.spawn(async move {
@@ -330,7 +362,7 @@ impl<'a> Session<'a> {
     }
 
     /// Decides what never ran, clears up, settles the run and writes the footer.
-    fn end(
+    async fn end(
         mut self,
         sink: &mut dyn FnMut(&Event),
         exit_code: &dyn Fn(&Run, Option<Interrupt>) -> u8,
@@ -351,11 +383,7 @@ impl<'a> Session<'a> {
                 }
             }
         }
-        if let gc::Found::Stuck(_, paths) = gc::remove(self.run_dir.path(), &self.run_dir.intent) {
-            let event = Event::Note { text: format!("could not be removed: {paths:?}; try `plimsoll gc`") };
-            sink(&event);
-            self.run.push(event);
-        }
+        self.clear_away(sink).await;
         let status = if missing == 0 { RunStatus::Complete } else { RunStatus::Cancelled };
         self.run.footer = Some(Footer {
             status,
@@ -374,101 +402,24 @@ impl<'a> Session<'a> {
     }
 }
 
-/// The two signals that end a run early.
-struct Signals {
-    int: Option<tokio::signal::unix::Signal>,
-    term: Option<tokio::signal::unix::Signal>,
-}
-
-impl Signals {
-    fn new() -> Self {
-        use tokio::signal::unix::{SignalKind, signal};
-        Self { int: signal(SignalKind::interrupt()).ok(), term: signal(SignalKind::terminate()).ok() }
-    }
-
-    async fn next(&mut self) -> Interrupt {
-        let (Some(int), Some(term)) = (&mut self.int, &mut self.term) else {
-            return std::future::pending().await;
-        };
-        tokio::select! {
-            _ = int.recv() => Interrupt::Int,
-            _ = term.recv() => Interrupt::Term,
+impl Session<'_> {
+    /// Stops the servers and removes what the run has made; what stays becomes a note.
+    async fn clear_away(&mut self, sink: &mut dyn FnMut(&Event)) {
+        let mut notes: Vec<String> = self.servers.iter_mut().filter_map(Server::ended).collect();
+        for server in &mut self.servers {
+            let stuck = server.stop();
+            if !stuck.is_empty() {
+                notes.push(format!("of the reference CRI server there is still: {stuck:?}"));
+            }
         }
-    }
-}
-
-fn job(
-    options: &RunOptions,
-    run_dir: &RunDir,
-    n: u64,
-    target: &Resolved,
-    case: &str,
-    version: &SpecVersion,
-) -> Job {
-    let mut limits = options.limits;
-    limits.case_ms = limits.case_ms.max(1000);
-    Job {
-        case: case.to_owned(),
-        tag: format!("{}x{n}", run_dir.intent.run),
-        dir: run_dir.path().join(n.to_string()),
-        cgroup: format!("{}/{n}", run_dir.intent.cgroup),
-        target: target.target.clone(),
-        spec_version: target.info.spec_version.clone(),
-        features: target.info.features.clone(),
-        target_facts: target.info.facts.clone(),
-        host: options.host.clone(),
-        oci_version: version.clone(),
-        limits,
-        seed: options.seed.wrapping_add(n.wrapping_mul(0x9E37_79B9_7F4A_7C15)),
-        keep: None,
-    }
-}
-
-/// Fills in what the target says of itself, and whether it is fit to be judged.
-async fn preflight(
-    options: &RunOptions,
-    run_dir: &RunDir,
-    n: usize,
-    target: &mut Resolved,
-    cancel: watch::Receiver<bool>,
-) {
-    if target.info.spec.is_cri() {
-        return;
-    }
-    let oldest = SpecVersion::new(1, 0, 2);
-    let job = job(options, run_dir, 1_000_000 + n as u64, target, PREFLIGHT, &oldest);
-    let (mut result, _) = pool::attempt(&options.bundled.program, job, cancel).await;
-    let text = |v: Option<Value>| v.and_then(|v| v.as_str().map(str::to_owned));
-    let info = &mut target.info;
-    info.version = text(result.facts.remove("version")).unwrap_or_default();
-    info.features = result.facts.remove("features");
-    let from_features = info.features.as_ref().and_then(|f| f["ociVersionMax"].as_str()?.parse().ok());
-    let from_version = text(result.facts.remove("spec")).and_then(|s| s.parse().ok());
-    info.spec_version = info.spec_version.clone().or(from_features).or(from_version);
-    info.facts = result.facts;
-    if result.outcome != Outcome::Pass {
-        info.unfit = Some(result.outcome.message());
-    }
-}
-
-fn header(options: &RunOptions, plan: &Plan, targets: &[Resolved], run_id: &str) -> Header {
-    let cases: Vec<PlannedCase> = plan.cases.clone();
-    Header {
-        format: RUN_FORMAT.to_owned(),
-        run_id: run_id.to_owned(),
-        tool: options.tool.clone(),
-        started_at: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        seed: options.seed,
-        command: options.command.clone(),
-        profile: options.selection.profile.word().to_owned(),
-        filters: options.filters.clone(),
-        partition: options.selection.partition.map(|p| p.to_string()),
-        plan_digest: plan.digest.clone(),
-        challenge: options.challenge.clone(),
-        host: options.host.clone(),
-        targets: targets.iter().map(|t| t.info.clone()).collect(),
-        plan: cases,
-        requirements: plan.catalogue.rows().to_vec(),
-        waivers: plan.waivers.clone(),
+        let (dir, program) = (&self.run_dir, &self.options.bundled.program);
+        if let gc::Found::Stuck(_, what) = gc::remove(dir.path(), &dir.intent, &dir.made, program).await {
+            notes.push(format!("could not be removed: {}; try `plimsoll gc`", what.join(", ")));
+        }
+        for text in notes {
+            let event = Event::Note { text };
+            sink(&event);
+            self.run.push(event);
+        }
     }
 }

@@ -14,7 +14,7 @@ pub fn enter(job: &Job) -> io::Result<()> {
     nix::sys::prctl::set_child_subreaper(true)?;
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
     make_parents(&job.cgroup);
-    join_cgroup(&job.cgroup)?;
+    join_cgroup(&job.cgroup, "worker")?;
     if let Target::Oci(target) = &job.target {
         unshare(CloneFlags::CLONE_NEWNS)?;
         // Slave: what the host mounts arrives here, what happens here stays here.
@@ -25,6 +25,21 @@ pub fn enter(job: &Job) -> io::Result<()> {
         mount(Some("plimsoll"), &job.dir, Some("tmpfs"), MsFlags::empty(), Some(options.as_str()))?;
     }
     Ok(())
+}
+
+/// Enters the surroundings of a server that a run starts: its cgroup, and a mount namespace where mounts of the host
+/// arrive, and from which none go out, so that all its mounts end with its last process. Must be called before any
+/// thread is started.
+pub fn enter_server(cgroup: &str, cgroups: CgroupLayout) -> io::Result<()> {
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+    make_parents(cgroup);
+    join_cgroup(cgroup, "server")?;
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_SLAVE | MsFlags::MS_REC, none)?;
+    // Shared among what the server starts, so that mounts can propagate between containers.
+    mount(none, "/", none, MsFlags::MS_SHARED | MsFlags::MS_REC, none)?;
+    show_cgroups(cgroups)
 }
 
 /// The hierarchy in which attempts are tracked: version 2 where it is mounted, else the first of version 1.
@@ -54,12 +69,49 @@ fn make_parents(cgroup: &str) {
     }
 }
 
-/// Moves this process into a leaf of the attempt's cgroup, so that whatever it starts can be found again.
-fn join_cgroup(cgroup: &str) -> io::Result<()> {
+/// Moves this process into a leaf of a cgroup, so that whatever it starts can be found again.
+fn join_cgroup(cgroup: &str, leaf: &str) -> io::Result<()> {
     let Some(hierarchy) = tracking_hierarchy() else { return Ok(()) };
-    let leaf = hierarchy.mount.join(cgroup.trim_start_matches('/')).join("worker");
+    let leaf = hierarchy.mount.join(cgroup.trim_start_matches('/')).join(leaf);
     fs::create_dir_all(&leaf)?;
     fs::write(leaf.join("cgroup.procs"), "0")
+}
+
+/// This process inside a cgroup for a while: what it starts meanwhile stays there. Dropping it brings this process
+/// back to where it was.
+#[derive(Debug)]
+pub struct Inside {
+    back: Option<PathBuf>,
+}
+
+impl Inside {
+    /// Moves this process into `leaf` below `cgroup` in the tracking hierarchy.
+    pub fn enter(cgroup: &str, leaf: &str) -> io::Result<Self> {
+        let back = tracking_hierarchy().and_then(|h| {
+            let text = fs::read_to_string("/proc/self/cgroup").ok()?;
+            let own = text.lines().find_map(|line| {
+                let mut fields = line.splitn(3, ':').skip(1);
+                let (controllers, path) = (fields.next()?, fields.next()?);
+                let here = if h.unified {
+                    controllers.is_empty()
+                } else {
+                    controllers.split(',').any(|c| h.controllers.iter().any(|o| o == c))
+                };
+                here.then(|| path.to_owned())
+            })?;
+            Some(h.mount.join(own.trim_start_matches('/')).join("cgroup.procs"))
+        });
+        join_cgroup(cgroup, leaf)?;
+        Ok(Self { back })
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        if let Some(back) = &self.back {
+            let _ = fs::write(back, "0");
+        }
+    }
 }
 
 fn show_cgroups(layout: CgroupLayout) -> io::Result<()> {

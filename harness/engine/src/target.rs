@@ -1,12 +1,13 @@
 //! From a target string to something that can be driven.
 
+use crate::reference::Wanted;
 use plimsoll_kit::job::{CgroupLayout, CriTarget, OciTarget, Target};
 use plimsoll_model::{SpecVersion, TargetInfo, TargetKind, TargetSpec};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// How the bundled reference implementations are called: this executable and the verb before all other arguments.
@@ -16,6 +17,8 @@ pub struct Bundled {
     pub program: PathBuf,
     /// The verb of the reference OCI runtime, for example `oci`.
     pub oci_verb: String,
+    /// The verb of the reference CRI server, for example `cri`.
+    pub cri_verb: String,
 }
 
 /// A target with all that is known of it so far.
@@ -23,6 +26,8 @@ pub struct Bundled {
 pub struct Resolved {
     /// What workers get.
     pub target: Target,
+    /// The server to start before anything else; the endpoint of `target` is empty until then.
+    pub server: Option<Wanted>,
     /// What reports get; version and features are filled in by the preflight.
     pub info: TargetInfo,
 }
@@ -77,23 +82,26 @@ pub fn resolve_all(specs: &[TargetSpec], bundled: &Bundled) -> Result<Vec<Resolv
 }
 
 fn resolve(spec: &TargetSpec, bundled: &Bundled) -> Result<Resolved, ResolveError> {
-    let (target, program) = if spec.is_oci() {
-        let (program, mut args) = match spec.kind {
-            TargetKind::Ref => (bundled.program.clone(), vec![bundled.oci_verb.clone()]),
-            _ => (find_program(spec)?, Vec::new()),
-        };
-        args.extend(spec.all("arg").map(str::to_owned));
-        let env =
-            spec.all("env").filter_map(|e| e.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned()));
-        let cgroups = match spec.get("cgroups") {
-            Some("legacy") => CgroupLayout::Legacy,
-            Some("v2") => CgroupLayout::V2,
-            _ => CgroupLayout::Host,
-        };
-        let target = OciTarget { program: program.clone(), args, env: env.collect(), cgroups };
-        (Target::Oci(target), Some(program))
-    } else {
-        (Target::Cri(find_endpoint(spec)?), None)
+    let mut server = None;
+    let (target, program) = match (spec.is_oci(), spec.kind) {
+        (true, kind) => {
+            let (program, verb) = match kind {
+                TargetKind::Ref => (bundled.program.clone(), Some(bundled.oci_verb.clone())),
+                _ => (find_program(spec, &spec.locator)?, None),
+            };
+            (Target::Oci(oci_target(spec, &program, verb)), Some(program))
+        }
+        (false, TargetKind::Ref) => {
+            server = Some(wanted(spec)?);
+            (Target::Cri(cri_target(spec, "")), Some(bundled.program.clone()))
+        }
+        (false, _) => {
+            check_endpoint(spec, &spec.locator)?;
+            if let Some(image) = spec.get("image") {
+                check_endpoint(spec, image)?;
+            }
+            (Target::Cri(cri_target(spec, &spec.locator)), None)
+        }
     };
     let info = TargetInfo {
         label: spec.label(),
@@ -105,11 +113,56 @@ fn resolve(spec: &TargetSpec, bundled: &Bundled) -> Result<Resolved, ResolveErro
         facts: BTreeMap::new(),
         unfit: None,
     };
-    Ok(Resolved { target, info })
+    Ok(Resolved { target, server, info })
 }
 
-fn find_program(spec: &TargetSpec) -> Result<PathBuf, ResolveError> {
-    let name = &spec.locator;
+fn oci_target(spec: &TargetSpec, program: &Path, verb: Option<String>) -> OciTarget {
+    let args = verb.into_iter().chain(spec.all("arg").map(str::to_owned)).collect();
+    let env = spec.all("env").filter_map(|e| e.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned()));
+    let cgroups = match spec.get("cgroups") {
+        Some("legacy") => CgroupLayout::Legacy,
+        Some("v2") => CgroupLayout::V2,
+        _ => CgroupLayout::Host,
+    };
+    OciTarget { program: program.to_owned(), args, env: env.collect(), cgroups }
+}
+
+fn cri_target(spec: &TargetSpec, endpoint: &str) -> CriTarget {
+    CriTarget {
+        endpoint: endpoint.to_owned(),
+        image_endpoint: spec.get("image").unwrap_or(endpoint).to_owned(),
+        handler: spec.get("handler").unwrap_or_default().to_owned(),
+    }
+}
+
+/// What the parameters of `ref:cri` ask for.
+fn wanted(spec: &TargetSpec) -> Result<Wanted, ResolveError> {
+    let runtime = spec.get("runtime").map(|name| find_program(spec, name)).transpose()?;
+    let named = runtime.as_deref().and_then(Path::file_name).map(|n| n.to_string_lossy().into_owned());
+    Ok(Wanted {
+        handler: spec.get("handler").map(str::to_owned).or(named).unwrap_or_default(),
+        runtime,
+        args: spec.all("arg").map(str::to_owned).collect(),
+        legacy: spec.get("cgroups") == Some("legacy"),
+    })
+}
+
+/// Looks at the socket; connecting is the preflight's.
+fn check_endpoint(spec: &TargetSpec, address: &str) -> Result<(), ResolveError> {
+    let path = PathBuf::from(address.strip_prefix("unix://").unwrap_or(address));
+    let fail = |why: String| ResolveError::NoSocket { target: spec.to_string(), path: path.clone(), why };
+    match fs::metadata(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Err(fail("does not exist".into())),
+        Err(e) => Err(fail(format!("cannot be looked at: {e}"))),
+        Ok(meta) if !meta.file_type().is_socket() => Err(fail("is not a socket".into())),
+        Ok(_) if path.as_os_str().len() > 107 => {
+            Err(fail("is longer than the 107 bytes that a socket's address has room for".into()))
+        }
+        Ok(_) => Ok(()),
+    }
+}
+
+fn find_program(spec: &TargetSpec, name: &str) -> Result<PathBuf, ResolveError> {
     if !name.contains('/') {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let usual = ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin"];
@@ -117,7 +170,7 @@ fn find_program(spec: &TargetSpec) -> Result<PathBuf, ResolveError> {
             .chain(usual.iter().map(PathBuf::from))
             .map(|dir| dir.join(name))
             .find(|p| executable(p).is_ok())
-            .ok_or_else(|| ResolveError::NotOnPath { target: spec.to_string(), name: name.clone() });
+            .ok_or_else(|| ResolveError::NotOnPath { target: spec.to_string(), name: name.to_owned() });
     }
     let path = PathBuf::from(name);
     let fail =
@@ -138,18 +191,6 @@ fn executable(path: &Path) -> Result<(), String> {
         return Err("is not executable".to_owned());
     }
     Ok(())
-}
-
-fn find_endpoint(spec: &TargetSpec) -> Result<CriTarget, ResolveError> {
-    let path = PathBuf::from(spec.locator.trim_start_matches("unix://"));
-    if spec.kind != TargetKind::Ref && !path.exists() {
-        return Err(ResolveError::NoSocket { target: spec.to_string(), path, why: "does not exist".into() });
-    }
-    Ok(CriTarget {
-        endpoint: spec.locator.clone(),
-        image_endpoint: spec.get("image").unwrap_or(&spec.locator).to_owned(),
-        handler: spec.get("handler").unwrap_or_default().to_owned(),
-    })
 }
 
 fn sha256_of(path: &Path) -> io::Result<String> {

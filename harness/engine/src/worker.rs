@@ -1,10 +1,11 @@
 //! The worker process: one attempt of one case, in surroundings of its own.
 
 use crate::plan::{find_case, suite_of};
-use crate::preflight::{self, PREFLIGHT};
+use crate::preflight::{self, CLEAN_UP, PREFLIGHT};
 use crate::sandbox;
 use plimsoll_kit::case::{Bound, CaseFuture};
-use plimsoll_kit::job::{Job, JobResult};
+use plimsoll_kit::cri::{Cri, Made};
+use plimsoll_kit::job::{Job, JobResult, Target};
 use plimsoll_kit::reaper::Reaper;
 use plimsoll_kit::{Call, Cx, Stop, Suite, leak};
 use plimsoll_model::{CommandRecord, Outcome, Severity, Trouble, TroubleKind, Violation};
@@ -49,8 +50,9 @@ fn failed(trouble: Trouble) -> JobResult {
 }
 
 async fn judge(job: Job, suites: &[&'static Suite]) -> JobResult {
-    let found = if job.case == PREFLIGHT { None } else { find_case(suites, &job.case) };
-    if found.is_none() && job.case != PREFLIGHT {
+    let own = job.case == PREFLIGHT || job.case == CLEAN_UP;
+    let found = if own { None } else { find_case(suites, &job.case) };
+    if found.is_none() && !own {
         return failed(Trouble::new(TroubleKind::Harness, format!("no case `{}` in this build", job.case)));
     }
     let mut params = BTreeMap::new();
@@ -70,14 +72,18 @@ async fn judge(job: Job, suites: &[&'static Suite]) -> JobResult {
             Err(stop) => return failed(trouble_of(stop)),
         };
         let verdict = run_body(&mut cx, &job, found.as_ref().map(|(b, _)| b)).await;
-        let left = leak::clean_up(&cx, &before).await;
+        let evidence = Evidence::of(&cx, &job);
+        let left = match &job.target {
+            Target::Oci(_) => leak::clean_up(&cx, &before).await,
+            Target::Cri(_) => cx.finish_cri().await,
+        };
         let covers = found.as_ref().map(|(b, _)| b.covers.clone()).unwrap_or_default();
         let suite = suite_of(suites, &job.case);
         let mut outcome = observe(verdict, &covers, suite, &cx);
         if !left.is_empty() {
             outcome = blame(outcome, &left, suite);
         }
-        finish(&cx, &job, outcome)
+        finish(&cx, &evidence, outcome)
     };
     let result = local.run_until(body).await;
     if let Some(keep) = &job.keep {
@@ -96,7 +102,7 @@ async fn run_body(cx: &mut Cx, job: &Job, bound: Option<&Bound>) -> Result<(), S
     };
     let future: CaseFuture<'_> = match bound {
         Some(bound) => (bound.case.run)(cx),
-        None => Box::pin(preflight::smoke(cx)),
+        None => preflight::body(cx, job),
     };
     tokio::select! {
         caught = CatchUnwind(future) => match caught {
@@ -180,14 +186,21 @@ fn observe(verdict: Result<(), Stop>, covers: &[&str], suite: Option<&Suite>, cx
 /// A leftover violates the suite's clean-up requirement; it never hides what the case itself found.
 fn blame(outcome: Outcome, left: &[String], suite: Option<&Suite>) -> Outcome {
     let requirement = suite.map(|s| s.leak_requirement).unwrap_or_default();
+    let catalogue = suite.and_then(|s| s.catalogue().ok()).unwrap_or_default();
+    let must = catalogue.get(requirement).is_none_or(|r| r.severity() == Severity::Fail);
     let violation =
         Violation::new("nothing is left behind after delete", format!("left behind: {}", left.join(", ")))
             .of(requirement);
     match outcome {
-        Outcome::Pass => Outcome::Fail { violations: vec![violation] },
-        Outcome::Warn { mut violations } => {
+        Outcome::Pass if must => Outcome::Fail { violations: vec![violation] },
+        Outcome::Pass => Outcome::Warn { violations: vec![violation] },
+        Outcome::Warn { mut violations } if must => {
             violations.insert(0, violation);
             Outcome::Fail { violations }
+        }
+        Outcome::Warn { mut violations } => {
+            violations.push(violation);
+            Outcome::Warn { violations }
         }
         Outcome::Fail { mut violations } => {
             violations.push(violation);
@@ -197,43 +210,95 @@ fn blame(outcome: Outcome, left: &[String], suite: Option<&Suite>) -> Outcome {
     }
 }
 
-/// Normalises what varies between runs, and keeps the evidence of everything but a pass.
-fn finish(cx: &Cx, job: &Job, outcome: Outcome) -> JobResult {
-    let stable = |text: &str| normalise(text, job);
-    let calls = cx.calls();
-    let calls_ms = calls.iter().map(|c| c.duration.as_secs_f64() * 1000.0).sum();
-    let mut result = JobResult { outcome, facts: cx.facts(), commands: vec![], config: None, calls_ms };
-    if result.outcome != Outcome::Pass {
-        result.commands = calls.iter().map(|c| record(c, job)).collect();
-        result.config = cx.last_config().map(|c| serde_json::from_str(&stable(&c.to_string())).unwrap_or(c));
+/// What the attempt did, taken before the clean-up adds its own calls.
+struct Evidence<'a> {
+    job: &'a Job,
+    commands: Vec<CommandRecord>,
+    calls_ms: f64,
+    made: Vec<Made>,
+}
+
+impl<'a> Evidence<'a> {
+    fn of(cx: &Cx, job: &'a Job) -> Self {
+        let mut evidence = Self { job, commands: vec![], calls_ms: 0.0, made: vec![] };
+        if let Some(cri) = cx.cri_so_far() {
+            evidence.made = cri.made();
+            evidence.commands = evidence.of_endpoint(&cri);
+        } else {
+            evidence.commands = cx.calls().iter().map(|c| evidence.record(c)).collect();
+        }
+        evidence.calls_ms = evidence.commands.iter().map(|c| c.ms).sum();
+        evidence
     }
-    let text = serde_json::to_string(&result.outcome).unwrap_or_default();
-    if let Ok(outcome) = serde_json::from_str(&stable(&text)) {
-        result.outcome = outcome;
+
+    fn of_endpoint(&self, cri: &Cri) -> Vec<CommandRecord> {
+        let records = cri.records();
+        // The last calls tell most.
+        let skipped = records.len().saturating_sub(CALLS);
+        let shown = records.into_iter().skip(skipped).map(|r| CommandRecord {
+            argv: vec![r.rpc.to_owned(), self.short(&r.request)],
+            status: r.code.clone(),
+            ms: r.nanoseconds as f64 / 1e6,
+            stdout: if r.code == "Ok" { self.short(&r.response) } else { String::new() },
+            stderr: if r.code == "Ok" { String::new() } else { self.short(&r.response) },
+        });
+        shown.collect()
     }
-    result
+
+    fn record(&self, call: &Call) -> CommandRecord {
+        CommandRecord {
+            argv: call.argv.iter().map(|a| self.short(a)).collect(),
+            status: call.status.to_string(),
+            ms: call.duration.as_secs_f64() * 1000.0,
+            stdout: self.short(&call.stdout),
+            stderr: self.short(&call.stderr),
+        }
+    }
+
+    fn short(&self, text: &str) -> String {
+        self.stable(text).chars().take(SHOWN).collect()
+    }
+
+    /// Replaces what varies between runs: the attempt's directory by `W`, its cgroup by `/G`, its containers' ids by
+    /// `C1`, `C2`, ..., or, on an endpoint, ids by `pod1` and `container1`.
+    fn stable(&self, text: &str) -> String {
+        let mut text = text
+            .replace(&self.job.dir.display().to_string(), "W")
+            .replace(&self.job.cgroup, "/G")
+            .replace(&format!("pl-{}-", self.job.tag), "C")
+            .replace(&self.job.tag, "T");
+        let (mut pods, mut containers) = (0, 0);
+        for made in &self.made {
+            let (count, word) = match made {
+                Made::Pod(_) => (&mut pods, "pod"),
+                Made::Container(_) => (&mut containers, "container"),
+            };
+            *count += 1;
+            text = text.replace(made.id(), &format!("{word}{count}"));
+        }
+        text
+    }
 }
 
 /// What is shown of each stream of a call in a record, in bytes.
 const SHOWN: usize = 2048;
+/// Calls of an endpoint that are shown.
+const CALLS: usize = 64;
 
-fn record(call: &Call, job: &Job) -> CommandRecord {
-    let short = |text: &str| -> String { normalise(text, job).chars().take(SHOWN).collect() };
-    CommandRecord {
-        argv: call.argv.iter().map(|a| short(a)).collect(),
-        status: call.status.to_string(),
-        ms: call.duration.as_secs_f64() * 1000.0,
-        stdout: short(&call.stdout),
-        stderr: short(&call.stderr),
+/// Normalises what varies between runs, and keeps the evidence of everything but a pass.
+fn finish(cx: &Cx, evidence: &Evidence<'_>, outcome: Outcome) -> JobResult {
+    let calls_ms = evidence.calls_ms;
+    let mut result = JobResult { outcome, facts: cx.facts(), commands: vec![], config: None, calls_ms };
+    if result.outcome != Outcome::Pass {
+        result.commands.clone_from(&evidence.commands);
+        let config = cx.last_config();
+        result.config = config.map(|c| serde_json::from_str(&evidence.stable(&c.to_string())).unwrap_or(c));
     }
-}
-
-/// Replaces the attempt's directory by `W`, its cgroup by `/G` and its containers' ids by `C1`, `C2`, ...
-fn normalise(text: &str, job: &Job) -> String {
-    text.replace(&job.dir.display().to_string(), "W")
-        .replace(&job.cgroup, "/G")
-        .replace(&format!("pl-{}-", job.tag), "C")
-        .replace(&job.tag, "T")
+    let text = serde_json::to_string(&result.outcome).unwrap_or_default();
+    if let Ok(outcome) = serde_json::from_str(&evidence.stable(&text)) {
+        result.outcome = outcome;
+    }
+    result
 }
 
 fn copy_tree(from: &std::path::Path, to: &std::path::Path) -> std::io::Result<()> {

@@ -94,6 +94,11 @@ impl Cx {
         Ok(cri)
     }
 
+    /// The endpoint, if the case has asked for it.
+    pub fn cri_so_far(&self) -> Option<Cri> {
+        self.inner.cri.borrow().clone()
+    }
+
     /// Removes what the case made on an endpoint and gives what stays. Nothing to do for an OCI runtime.
     pub async fn finish_cri(&self) -> Vec<String> {
         let cri = self.inner.cri.borrow_mut().take();

@@ -33,7 +33,7 @@ pub struct OciTarget {
 }
 
 /// A CRI endpoint, ready to be called.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CriTarget {
     /// `unix:///path` of the runtime service.
     pub endpoint: String,

@@ -39,6 +39,7 @@ pub struct TargetError {
 /// Parameters that each kind understands.
 const OCI_PARAMS: &[&str] = &["arg", "cgroups", "env", "name", "spec"];
 const CRI_PARAMS: &[&str] = &["handler", "image", "name"];
+const REF_CRI_PARAMS: &[&str] = &["arg", "cgroups", "handler", "name", "runtime"];
 
 impl TargetSpec {
     /// All values of a parameter.
@@ -67,7 +68,11 @@ impl TargetSpec {
             return name.to_owned();
         }
         match self.kind {
-            TargetKind::Ref => format!("ref-{}", self.locator),
+            TargetKind::Ref => {
+                let last = |text: &str| text.rsplit('/').next().unwrap_or(text).to_owned();
+                let inner = self.get("handler").or(self.get("runtime")).map(last);
+                inner.map_or_else(|| format!("ref-{}", self.locator), |i| format!("ref-{}-{i}", self.locator))
+            }
             TargetKind::Oci => self.locator.rsplit('/').next().unwrap_or(&self.locator).to_owned(),
             TargetKind::Cri => {
                 let socket = self.locator.rsplit('/').next().unwrap_or("cri").trim_end_matches(".sock");
@@ -87,10 +92,20 @@ impl TargetSpec {
         if self.kind == TargetKind::Cri && !self.locator.starts_with("unix://") {
             return fail("a CRI endpoint is written unix:///path/to/socket".into());
         }
-        let known = if self.is_oci() { OCI_PARAMS } else { CRI_PARAMS };
+        let known = match (self.is_oci(), self.kind) {
+            (true, _) => OCI_PARAMS,
+            (false, TargetKind::Ref) => REF_CRI_PARAMS,
+            (false, _) => CRI_PARAMS,
+        };
         for (key, value) in &self.params {
             if !known.contains(&key.as_str()) {
                 return fail(format!("unknown parameter `{key}` (known: {})", known.join(", ")));
+            }
+            if key == "image" && !value.starts_with("unix://") {
+                return fail("image takes the address of a socket: unix:///path/to/socket".into());
+            }
+            if key == "cgroups" && self.is_cri() && value == "v2" {
+                return fail("cgroups takes host or legacy here".into());
             }
             if key == "cgroups" && !matches!(value.as_str(), "host" | "legacy" | "v2") {
                 return fail("cgroups takes host, legacy or v2".into());
@@ -160,18 +175,32 @@ mod tests {
             "oci:runsc?arg=--network=none&arg=--platform=systrap",
             "cri:unix:///run/containerd/containerd.sock?handler=runsc",
             "ref:oci",
+            "ref:cri?runtime=/usr/sbin/runc&arg=--debug",
         ] {
             assert_eq!(text.parse::<TargetSpec>().unwrap().to_string(), text);
         }
         assert_eq!("runc".parse::<TargetSpec>().unwrap().kind, TargetKind::Oci);
-        assert_eq!("cri:unix:///run/x.sock?handler=crun".parse::<TargetSpec>().unwrap().label(), "x-crun");
+        let label = |text: &str| text.parse::<TargetSpec>().unwrap().label();
+        assert_eq!(label("cri:unix:///run/x.sock?handler=crun"), "x-crun");
+        assert_eq!(label("ref:cri"), "ref-cri");
+        assert_eq!(label("ref:cri?runtime=/usr/sbin/runc"), "ref-cri-runc");
     }
 
     #[test]
     fn refuses_nonsense() {
-        for bad in
-            ["", "docker:x", "oci:", "ref:podman", "cri:/x", "oci:x?foo=1", "oci:x?cgroups=v3", "oci:x?arg"]
-        {
+        for bad in [
+            "",
+            "docker:x",
+            "oci:",
+            "ref:podman",
+            "cri:/x",
+            "oci:x?foo=1",
+            "oci:x?cgroups=v3",
+            "oci:x?arg",
+            "cri:unix:///x?image=tcp://y",
+            "cri:unix:///x?runtime=/y",
+            "ref:cri?cgroups=v2",
+        ] {
             assert!(bad.parse::<TargetSpec>().is_err(), "{bad}");
         }
     }

@@ -23,6 +23,13 @@ impl Handler {
         Self { name: name.into(), program: program.into(), flags: Vec::new(), detaches: false }
     }
 
+    /// The same with flags before every command.
+    #[must_use]
+    pub fn with_flags(mut self, flags: &[&str]) -> Self {
+        self.flags = flags.iter().map(|f| (*f).to_owned()).collect();
+        self
+    }
+
     /// The OCI runtimes that are installed here: the first one is the default handler.
     pub fn installed() -> Vec<Self> {
         let known: [(&str, &[&str]); 3] = [

@@ -176,6 +176,7 @@ fn settings(flags: &Flags) -> Result<Config> {
             }
         };
     }
+    config.cgroup_root = crate::pods::cgroup::check_parent(&config.cgroup_root)?;
     for path in [&mut config.root, &mut config.state, &mut config.socket] {
         *path = std::path::absolute(&*path)
             .map_err(|error| Error::invalid(format!("{}: {error}", path.display())))?;

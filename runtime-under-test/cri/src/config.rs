@@ -19,6 +19,8 @@ pub struct Config {
     pub root: PathBuf,
     /// State of pods and containers, which must outlive the server but not a reboot.
     pub state: PathBuf,
+    /// Cgroup above the pods that name no parent of their own.
+    pub cgroup_root: String,
     /// Address of the streaming server; port 0 lets the kernel choose.
     pub stream_address: std::net::SocketAddr,
     /// Handlers by name: path of an OCI runtime binary.
@@ -44,6 +46,7 @@ impl Default for Config {
             socket_gid: None,
             root: "/var/lib/plimsoll-cri".into(),
             state: "/run/plimsoll-cri/state".into(),
+            cgroup_root: "/plimsoll".into(),
             stream_address: ([127, 0, 0, 1], 0).into(),
             runtimes: BTreeMap::new(),
             default_runtime: String::new(),

@@ -159,7 +159,10 @@ async fn listen(daemon: Arc<Daemon>) -> Result<()> {
     let _ = std::fs::remove_file(&path);
     if lock(&daemon.table).pods.is_empty() {
         builtin::remove_idle_bridge(&daemon.config.network);
-        daemon.cgroups.remove("/plimsoll");
+        let root = daemon.config.cgroup_root.trim_matches('/');
+        if !root.is_empty() {
+            daemon.cgroups.remove(root);
+        }
     }
     Ok(())
 }

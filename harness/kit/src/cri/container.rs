@@ -6,7 +6,7 @@ use std::time::Duration;
 use plimsoll_images::standard::PROBE_PATH;
 
 use super::stream::exec::{Output, Protocol, Session, Streams};
-use super::{Answered as _, CallError, Cri, LogLine, Pod, TAG_LABEL, v1};
+use super::{Answered as _, CallError, Cri, LogLine, Made, Pod, TAG_LABEL, v1};
 use crate::probe::{Answers, Script};
 use crate::stop::Stop;
 use crate::wait::{Poll, wait_until};
@@ -111,6 +111,9 @@ impl ContainerBuilder {
             sandbox_config: Some(self.pod.config.clone()),
         };
         let answer = self.pod.cri().client().create_container(request).await;
+        if let Ok(answer) = &answer {
+            self.pod.cri().remember(Made::Container(answer.container_id.clone()));
+        }
         Ok(answer.map(|a| Container { id: a.container_id, pod: self.pod, config }))
     }
 

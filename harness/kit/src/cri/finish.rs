@@ -3,22 +3,36 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Client, Cri, TAG_LABEL, images, v1};
+use super::{Client, Cri, Made, TAG_LABEL, images, traces, v1};
+
+/// Bound of one call.
+const CALL: Duration = Duration::from_secs(20);
+/// Bound of the whole removal: less than what a worker gets for its clean-up.
+const LIMIT: Duration = Duration::from_secs(25);
 
 /// Removes everything of the attempt and gives what could not be removed or came back, one line each, without ids.
+/// Ends in time whatever the endpoint does.
 pub async fn finish(cri: &Cri) -> Vec<String> {
-    let client = cri.client().with_deadline(Duration::from_secs(30));
+    let mut left = match tokio::time::timeout(LIMIT, remove(cri)).await {
+        Ok(left) => left,
+        Err(_) => vec![format!("what the endpoint did not remove within {} s", LIMIT.as_secs())],
+    };
+    left.extend(traces::left(cri).await);
+    // Dropping the registry joins its thread.
+    cri.state.registry.take();
+    if let Err(error) = std::fs::remove_dir_all(cri.dir()) {
+        left.push(format!("the attempt's directory: {}", error.kind()));
+    }
+    left
+}
+
+async fn remove(cri: &Cri) -> Vec<String> {
+    let client = cri.client().with_deadline(CALL);
     let mut left = Vec::new();
     let mine: BTreeMap<String, String> = [(TAG_LABEL.to_owned(), cri.tag().to_owned())].into();
     for pod in pods(&client, &mine).await {
-        let stop = v1::StopPodSandboxRequest { pod_sandbox_id: pod.clone() };
-        if let Err(error) = client.stop_pod_sandbox(stop).await {
-            left.push(format!("a pod that cannot be stopped: {:?}", error.code));
-        }
-        let remove = v1::RemovePodSandboxRequest { pod_sandbox_id: pod };
-        if let Err(error) = client.remove_pod_sandbox(remove).await {
-            left.push(format!("a pod that cannot be removed: {:?}", error.code));
-        }
+        left.extend(remove_pod(&client, &pod).await);
+        cri.remember(Made::Pod(pod));
     }
     if !pods(&client, &mine).await.is_empty() {
         left.push("a pod is still listed after its removal".to_owned());
@@ -28,18 +42,27 @@ pub async fn finish(cri: &Cri) -> Vec<String> {
     if let Ok(answer) = client.list_containers(request).await {
         for container in answer.containers {
             left.push("a container is still listed after its pod's removal".to_owned());
-            let request = v1::RemoveContainerRequest { container_id: container.id };
+            let request = v1::RemoveContainerRequest { container_id: container.id.clone() };
             let _ = client.remove_container(request).await;
+            cri.remember(Made::Container(container.id));
         }
     }
     for reference in cri.state.pulled.take() {
         let request = v1::RemoveImageRequest { image: Some(images::spec(&reference)) };
         let _ = client.remove_image(request).await;
     }
-    // Dropping the registry joins its thread.
-    cri.state.registry.take();
-    if let Err(error) = std::fs::remove_dir_all(cri.dir()) {
-        left.push(format!("the attempt's directory: {}", error.kind()));
+    left
+}
+
+async fn remove_pod(client: &Client, id: &str) -> Vec<String> {
+    let mut left = Vec::new();
+    let stop = v1::StopPodSandboxRequest { pod_sandbox_id: id.to_owned() };
+    if let Err(error) = client.stop_pod_sandbox(stop).await {
+        left.push(format!("a pod that cannot be stopped: {:?}", error.code));
+    }
+    let remove = v1::RemovePodSandboxRequest { pod_sandbox_id: id.to_owned() };
+    if let Err(error) = client.remove_pod_sandbox(remove).await {
+        left.push(format!("a pod that cannot be removed: {:?}", error.code));
     }
     left
 }
@@ -51,4 +74,36 @@ async fn pods(client: &Client, mine: &BTreeMap<String, String>) -> Vec<String> {
         Ok(answer) => answer.items.into_iter().map(|p| p.id).collect(),
         Err(_) => Vec::new(),
     }
+}
+
+/// Removes the pods, containers and images of every attempt of a run: of all whose tag is `RUNxN`. Gives what could
+/// not be removed. An error is the endpoint's that could not even be asked.
+pub async fn remove_run(client: &Client, run: &str) -> Result<Vec<String>, super::CallError> {
+    let client = client.with_deadline(CALL);
+    let prefix = format!("{run}x");
+    let ours =
+        |labels: &BTreeMap<String, String>| labels.get(TAG_LABEL).is_some_and(|t| t.starts_with(&prefix));
+    let mut left = Vec::new();
+    let pods = client.list_pod_sandbox(v1::ListPodSandboxRequest::default()).await?.items;
+    for pod in pods.iter().filter(|p| ours(&p.labels)) {
+        left.extend(remove_pod(&client, &pod.id).await);
+    }
+    let containers = client.list_containers(v1::ListContainersRequest::default()).await?.containers;
+    for container in containers.into_iter().filter(|c| ours(&c.labels)) {
+        let request = v1::RemoveContainerRequest { container_id: container.id };
+        if let Err(error) = client.remove_container(request).await {
+            left.push(format!("a container that cannot be removed: {:?}", error.code));
+        }
+    }
+    let images = client.list_images(v1::ListImagesRequest::default()).await?.images;
+    let name = format!("/{prefix}");
+    for reference in images.iter().flat_map(|i| i.repo_tags.iter().chain(&i.repo_digests)) {
+        if reference.contains(&name) {
+            let request = v1::RemoveImageRequest { image: Some(images::spec(reference)) };
+            if let Err(error) = client.remove_image(request).await {
+                left.push(format!("an image that cannot be removed: {:?}", error.code));
+            }
+        }
+    }
+    Ok(left)
 }

@@ -7,8 +7,9 @@ use plimsoll_images::registry::Registry;
 use plimsoll_images::standard::Catalogue;
 use serde_json::{Value, json};
 
-use super::v1;
+use super::{Answered as _, Cri, v1};
 use crate::probe::PROBE;
+use crate::stop::Stop;
 
 /// An image that the endpoint has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +25,23 @@ pub(super) fn spec(reference: &str) -> v1::ImageSpec {
     v1::ImageSpec { image: reference.to_owned(), ..Default::default() }
 }
 
-/// The image that every case of a run may use. Whoever runs cases makes one before the first and ends it after
+/// Publishes and pulls the image that every case of a run may use, and leaves it there until
+/// [`remove_run`](super::remove_run). Gives the facts that each job must know.
+pub async fn prepare_image(cri: &Cri) -> Result<BTreeMap<String, Value>, Stop> {
+    let reference = cri.publish("plain", "1", &cri.catalogue().tagged(cri.tag()))?;
+    let request = v1::PullImageRequest { image: Some(spec(&reference)), ..Default::default() };
+    let id = cri.client().pull_image(request).await.setup()?.image_ref;
+    let pulled = Pulled { reference, id };
+    // Containers of this attempt use it as well, and do not have it removed after it.
+    *cri.state.plain.borrow_mut() = Some(pulled.clone());
+    Ok(facts_of(&pulled))
+}
+
+fn facts_of(pulled: &Pulled) -> BTreeMap<String, Value> {
+    BTreeMap::from([(REFERENCE.to_owned(), json!(pulled.reference)), (ID.to_owned(), json!(pulled.id))])
+}
+
+/// The image that every case of a run may use, where no worker prepares it. Whoever runs cases makes one before the first and ends it after
 /// the last; [`Fixture::facts`] go into each job's `target_facts`.
 pub struct Fixture {
     client: Client,
@@ -32,7 +49,6 @@ pub struct Fixture {
     _registry: Registry,
 }
 
-/// Names of the facts.
 const REFERENCE: &str = "cri.plain.reference";
 const ID: &str = "cri.plain.id";
 
@@ -49,10 +65,7 @@ impl Fixture {
 
     /// What the jobs must know.
     pub fn facts(&self) -> BTreeMap<String, Value> {
-        BTreeMap::from([
-            (REFERENCE.to_owned(), json!(self.pulled.reference)),
-            (ID.to_owned(), json!(self.pulled.id)),
-        ])
+        facts_of(&self.pulled)
     }
 
     /// Removes the image.

@@ -11,15 +11,18 @@ mod finish;
 mod images;
 mod log;
 mod pod;
+mod traces;
 
 pub use answer::Answered;
 pub use container::{Container, ContainerBuilder};
 pub use facts::{cgroup_of, pid_of};
-pub use finish::finish;
-pub use images::{Fixture, Pulled};
+pub use finish::{finish, remove_run};
+pub use images::{Fixture, Pulled, prepare_image};
 pub use log::{LogLine, parse as parse_log};
 pub use plimsoll_cri_client::stream;
-pub use plimsoll_cri_client::{CallError, Client, Code, Kind, Presence, RPCS, Receive, unknown_field, v1};
+pub use plimsoll_cri_client::{
+    CallError, Capabilities, Client, Code, Kind, Options, Presence, RPCS, Receive, Record, unknown_field, v1,
+};
 pub use plimsoll_images as images_kit;
 pub use pod::{Pod, PodBuilder};
 
@@ -29,22 +32,54 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use plimsoll_cri_client::{Options, Target as Address};
+use plimsoll_cri_client::Target as Address;
 use plimsoll_images::ImageSet;
 use plimsoll_images::registry::Registry;
 use plimsoll_images::standard::Catalogue;
 
-use crate::job::{Job, Target};
+use crate::job::{CriTarget, Job, Target};
 use crate::probe::PROBE;
 use crate::stop::Stop;
 
 /// Everything that an endpoint has; takes a second or more.
-pub async fn capabilities(client: &Client) -> Result<plimsoll_cri_client::Capabilities, CallError> {
-    plimsoll_cri_client::Capabilities::detect(client).await
+pub async fn capabilities(client: &Client) -> Result<Capabilities, CallError> {
+    Capabilities::detect(client).await
 }
 
 /// Label on every pod and container of an attempt; its value is the attempt's tag.
 pub const TAG_LABEL: &str = "plimsoll.tag";
+
+/// Fact of a target: whether pods may name a cgroup parent in the form of a path.
+pub const CGROUP_PARENTS: &str = "cri.cgroup-parents";
+
+/// Fact of a target: an object of optional rpcs, each with whether it is there.
+pub const RPCS_FACT: &str = "cri.rpcs";
+
+/// What a case has made on an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Made {
+    /// A pod with this id.
+    Pod(String),
+    /// A container with this id.
+    Container(String),
+}
+
+impl Made {
+    /// The id.
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Pod(id) | Self::Container(id) => id,
+        }
+    }
+}
+
+/// Where a target's services are, in the client's terms.
+pub fn address(target: &CriTarget) -> Address {
+    let socket = |text: &str| PathBuf::from(text.strip_prefix("unix://").unwrap_or(text));
+    let image = (!target.image_endpoint.is_empty() && target.image_endpoint != target.endpoint)
+        .then(|| socket(&target.image_endpoint));
+    Address { runtime: socket(&target.endpoint), image, handler: target.handler.clone() }
+}
 
 /// An endpoint under test, as one case sees it. Cheap to clone.
 #[derive(Clone)]
@@ -57,11 +92,14 @@ struct State {
     handler: String,
     tag: String,
     dir: PathBuf,
+    cgroup: String,
+    parents: bool,
     wait: Duration,
     facts: BTreeMap<String, serde_json::Value>,
     registry: RefCell<Option<Rc<Registry>>>,
     plain: RefCell<Option<Pulled>>,
     pulled: RefCell<Vec<String>>,
+    made: RefCell<Vec<Made>>,
     present: RefCell<BTreeMap<&'static str, bool>>,
     counter: Cell<u32>,
 }
@@ -78,26 +116,25 @@ impl Cri {
         let Target::Cri(target) = &job.target else {
             return Err(Stop::setup("this case drives a CRI endpoint, and the target is none"));
         };
-        let socket = |text: &str| PathBuf::from(text.strip_prefix("unix://").unwrap_or(text));
-        let image = (!target.image_endpoint.is_empty() && target.image_endpoint != target.endpoint)
-            .then(|| socket(&target.image_endpoint));
-        let address = Address { runtime: socket(&target.endpoint), image, handler: target.handler.clone() };
-        // The endpoint must see this directory, so it cannot be the attempt's own, which a worker may have on a
-        // mount of its own.
-        let dir = std::env::temp_dir().join(format!("plimsoll-cri-{}", job.tag));
+        // Workers for endpoints stay in the host's mount namespace, so the endpoint sees this directory.
+        let dir = job.dir.join("cri");
         std::fs::create_dir_all(&dir)?;
         let scale = job.limits.call_ms as f64 / 10_000.0;
-        let client = Client::lazy(&address, Options { scale, ..Options::default() });
+        let client = Client::lazy(&address(target), Options { scale, ..Options::default() });
+        let parents = job.target_facts.get(CGROUP_PARENTS).and_then(serde_json::Value::as_bool);
         let state = State {
             client,
             handler: target.handler.clone(),
             tag: job.tag.clone(),
             dir,
+            cgroup: job.cgroup.clone(),
+            parents: parents == Some(true),
             wait: job.limits.wait(),
             facts: job.target_facts.clone(),
             registry: RefCell::default(),
             plain: RefCell::default(),
             pulled: RefCell::default(),
+            made: RefCell::default(),
             present: RefCell::default(),
             counter: Cell::new(0),
         };
@@ -117,6 +154,20 @@ impl Cri {
     /// A host directory of this attempt that the endpoint sees too.
     pub fn dir(&self) -> &Path {
         &self.state.dir
+    }
+
+    /// The cgroup below which pods are put; empty when the endpoint takes no path for it.
+    pub(crate) fn cgroup(&self) -> &str {
+        if self.state.parents { &self.state.cgroup } else { "" }
+    }
+
+    /// The attempt's own cgroup, absolute below each hierarchy's mount.
+    pub fn own_cgroup(&self) -> &str {
+        &self.state.cgroup
+    }
+
+    pub(crate) fn remember(&self, made: Made) {
+        self.state.made.borrow_mut().push(made);
     }
 
     /// The attempt's tag.
@@ -150,8 +201,21 @@ impl Cri {
         self.pod().run().await
     }
 
+    /// What was asked and answered so far, oldest first.
+    pub fn records(&self) -> Vec<Record> {
+        self.state.client.records().all()
+    }
+
+    /// Ids of the pods and containers made so far, in order.
+    pub fn made(&self) -> Vec<Made> {
+        self.state.made.borrow().clone()
+    }
+
     /// Whether the endpoint has an optional rpc.
     pub async fn has(&self, rpc: &'static str) -> Result<bool, Stop> {
+        if let Some(known) = self.fact(RPCS_FACT).and_then(|f| f.get(rpc)) {
+            return Ok(known == true);
+        }
         if let Some(known) = self.state.present.borrow().get(rpc) {
             return Ok(*known);
         }

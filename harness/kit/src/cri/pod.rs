@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::container::ContainerBuilder;
-use super::{Answered as _, CallError, Cri, TAG_LABEL, v1};
+use super::{Answered as _, CallError, Cri, Made, TAG_LABEL, v1};
 use crate::stop::Stop;
 
 /// A pod to be run.
@@ -29,6 +29,11 @@ impl PodBuilder {
             log_directory: cri.dir().join(&name).display().to_string(),
             labels: [(TAG_LABEL.to_owned(), cri.tag().to_owned())].into(),
             linux: Some(v1::LinuxPodSandboxConfig {
+                // A cgroup per pod below the attempt's own, as a kubelet names one: what stays in it is found.
+                cgroup_parent: match cri.cgroup() {
+                    "" => String::new(),
+                    cgroup => format!("{cgroup}/{name}"),
+                },
                 security_context: Some(v1::LinuxSandboxSecurityContext::default()),
                 ..Default::default()
             }),
@@ -93,6 +98,7 @@ impl PodBuilder {
             runtime_handler: self.handler.clone(),
         };
         let id = self.cri.client().run_pod_sandbox(request).await?.pod_sandbox_id;
+        self.cri.remember(Made::Pod(id.clone()));
         Ok(Pod { cri: self.cri, id, config: self.config })
     }
 

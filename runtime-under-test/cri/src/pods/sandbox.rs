@@ -42,7 +42,8 @@ impl Daemon {
         let parent =
             cgroup::check_parent(&config.linux.as_ref().map_or(String::new(), |l| l.cgroup_parent.clone()));
         let result = parent.and_then(|parent| {
-            let cgroup_parent = if parent.is_empty() { format!("/plimsoll/{id}") } else { parent };
+            let root = self.config.cgroup_root.trim_end_matches('/');
+            let cgroup_parent = if parent.is_empty() { format!("{root}/{id}") } else { parent };
             let record = PodRecord {
                 handler,
                 created_at: now_ns(),

@@ -1,0 +1,128 @@
+//! Before the first case: servers are started, each target is looked at, and the header is written.
+
+use crate::journal::{Made, RunDir};
+use crate::plan::Plan;
+use crate::pool;
+use crate::preflight::PREFLIGHT;
+use crate::reference::Server;
+use crate::run::RunOptions;
+use crate::target::Resolved;
+use plimsoll_kit::job::{Job, Limits, Target};
+use plimsoll_model::event::RUN_FORMAT;
+use plimsoll_model::{Header, Outcome, PlannedCase, SpecVersion};
+use serde_json::Value;
+use std::io;
+use tokio::sync::watch;
+
+/// Starts the servers that targets want, then looks at each target.
+pub(crate) async fn prepare(
+    options: &RunOptions,
+    run_dir: &mut RunDir,
+    targets: &mut [Resolved],
+    servers: &mut Vec<Server>,
+    cancel: &watch::Receiver<bool>,
+) -> io::Result<()> {
+    let scale = options.limits.call_ms as f64 / Limits::default().call_ms as f64;
+    for (n, target) in targets.iter_mut().enumerate() {
+        if *cancel.borrow() {
+            target.info.unfit = Some("interrupted before it was looked at".into());
+            continue;
+        }
+        if let (Some(wanted), Target::Cri(cri)) = (&target.server, &mut target.target) {
+            match Server::start(&options.bundled, run_dir, n, wanted, scale).await {
+                Ok(server) => {
+                    cri.endpoint = server.endpoint();
+                    cri.image_endpoint = server.endpoint();
+                    servers.push(server);
+                }
+                Err(error) => {
+                    target.info.unfit = Some(error.to_string());
+                    continue;
+                }
+            }
+        } else if let Target::Cri(cri) = &target.target {
+            run_dir.record(&Made::OnEndpoint { target: cri.clone() })?;
+        }
+        preflight(options, run_dir, n, target, cancel.clone()).await;
+    }
+    Ok(())
+}
+
+/// One attempt of a case on a target.
+pub(crate) fn job(
+    options: &RunOptions,
+    run_dir: &RunDir,
+    n: u64,
+    target: &Resolved,
+    case: &str,
+    version: &SpecVersion,
+) -> Job {
+    let mut limits = options.limits;
+    limits.case_ms = limits.case_ms.max(1000);
+    if let Target::Cri(_) = target.target {
+        // One rpc alone may take the time of a whole case of an OCI runtime.
+        limits.case_ms *= 2;
+    }
+    Job {
+        case: case.to_owned(),
+        tag: format!("{}x{n}", run_dir.intent.run),
+        dir: run_dir.path().join(n.to_string()),
+        cgroup: format!("{}/{n}", run_dir.intent.cgroup),
+        target: target.target.clone(),
+        spec_version: target.info.spec_version.clone(),
+        features: target.info.features.clone(),
+        target_facts: target.info.facts.clone(),
+        host: options.host.clone(),
+        oci_version: version.clone(),
+        limits,
+        seed: options.seed.wrapping_add(n.wrapping_mul(0x9E37_79B9_7F4A_7C15)),
+        keep: None,
+    }
+}
+
+/// Fills in what the target says of itself, and whether it is fit to be judged.
+async fn preflight(
+    options: &RunOptions,
+    run_dir: &RunDir,
+    n: usize,
+    target: &mut Resolved,
+    cancel: watch::Receiver<bool>,
+) {
+    let oldest = SpecVersion::new(1, 0, 2);
+    let job = job(options, run_dir, 1_000_000 + n as u64, target, PREFLIGHT, &oldest);
+    let (mut result, _) = pool::attempt(&options.bundled.program, job, cancel).await;
+    let text = |v: Option<Value>| v.and_then(|v| v.as_str().map(str::to_owned));
+    let info = &mut target.info;
+    info.version = text(result.facts.remove("version")).unwrap_or_default();
+    info.features = result.facts.remove("features");
+    let from_features = info.features.as_ref().and_then(|f| f["ociVersionMax"].as_str()?.parse().ok());
+    let from_version = text(result.facts.remove("spec")).and_then(|s| s.parse().ok());
+    info.spec_version = info.spec_version.clone().or(from_features).or(from_version);
+    info.facts = result.facts;
+    if result.outcome != Outcome::Pass {
+        info.unfit = Some(result.outcome.message());
+    }
+}
+
+/// The first line of the run file.
+pub(crate) fn header(options: &RunOptions, plan: &Plan, targets: &[Resolved], run_id: &str) -> Header {
+    let cases: Vec<PlannedCase> = plan.cases.clone();
+    Header {
+        format: RUN_FORMAT.to_owned(),
+        run_id: run_id.to_owned(),
+        tool: options.tool.clone(),
+        started_at: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        seed: options.seed,
+        command: options.command.clone(),
+        profile: options.selection.profile.word().to_owned(),
+        filters: options.filters.clone(),
+        partition: options.selection.partition.map(|p| p.to_string()),
+        plan_digest: plan.digest.clone(),
+        challenge: options.challenge.clone(),
+        host: options.host.clone(),
+        targets: targets.iter().map(|t| t.info.clone()).collect(),
+        plan: cases,
+        requirements: plan.catalogue.rows().to_vec(),
+        waivers: plan.waivers.clone(),
+    }
+}
