@@ -29,7 +29,8 @@ fn page() -> String {
 
 fn section(command: &Command, name: &str, text: &mut String) {
     let about = command.get_long_about().or(command.get_about()).map(ToString::to_string).unwrap_or_default();
-    let _ = write!(text, "\n## `{name}`\n\n{about}\n");
+    let stop = if about.ends_with('.') { "" } else { "." };
+    let _ = write!(text, "\n## `{name}`\n\n{about}{stop}\n");
     let positional = command.get_positionals().map(|a| row(&format!("`{}`", value(a)), a));
     let global = name == "plimsoll";
     let options = command.get_opts().filter(|a| global || !a.is_global_set());
@@ -62,6 +63,9 @@ fn written(arg: &Arg) -> String {
 fn row(written: &str, arg: &Arg) -> String {
     let help = arg.get_long_help().or(arg.get_help()).map(ToString::to_string).unwrap_or_default();
     let mut help = help.replace('\n', " ").replace('|', "\\|");
+    if !help.is_empty() && !help.ends_with('.') {
+        help.push('.');
+    }
     let defaults: Vec<_> = arg.get_default_values().iter().map(|v| v.to_string_lossy()).collect();
     let values = arg.get_possible_values();
     if arg.get_action().takes_values() && !values.is_empty() {

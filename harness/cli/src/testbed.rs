@@ -6,6 +6,7 @@ use crate::run::{bundled, fit_host, fresh_seed};
 use crate::usage::{self, Failure};
 use plimsoll_engine::journal::{Made, RunDir};
 use plimsoll_engine::{gc, sandbox};
+use plimsoll_kit::job::Limits;
 use plimsoll_model::ExitCode;
 use plimsoll_testbed::{Handler, Options, Testbed};
 use std::os::unix::process::ExitStatusExt;
@@ -59,7 +60,7 @@ async fn around(global: &Global, args: &ContainerdArgs, handlers: Vec<Handler>) 
     let mut run = RunDir::create(&global.work_dir, &id).map_err(work)?;
     let result = inside(&mut run, args, handlers, &mut signals).await;
     let program = bundled()?.program;
-    match gc::remove(run.path(), &run.intent, &run.made, &program).await {
+    match gc::remove(run.path(), &run.intent, &run.made, &program, Limits::default()).await {
         gc::Found::Stuck(_, what) => {
             output::note(&format!("could not be removed: {}; try `plimsoll gc`", what.join(", ")));
             result.map(|code| if code == 0 { ExitCode::Trouble.code() } else { code })

@@ -54,18 +54,19 @@ pub fn collect(root: &Path, only: Option<&str>, program: &Path) -> io::Result<Ve
         }
         // A last line that was cut off names something that was not made yet: it is synced before.
         let made: Vec<Made> = lines.filter_map(|l| serde_json::from_str(l).ok()).collect();
-        found.push(runtime.block_on(remove(&path, &intent, &made, program)));
+        found.push(runtime.block_on(remove(&path, &intent, &made, program, Limits::default())));
     }
     Ok(found)
 }
 
 /// Removes what a run has made: on endpoints first, then its processes with their cgroups, its bridges, its
 /// mounts, its directory.
-pub async fn remove(path: &Path, intent: &Intent, made: &[Made], program: &Path) -> Found {
+pub async fn remove(path: &Path, intent: &Intent, made: &[Made], program: &Path, limits: Limits) -> Found {
     let mut stuck = Vec::new();
     for (n, made) in made.iter().enumerate() {
         if let Made::OnEndpoint { target } = made {
-            stuck.extend(on_endpoint(path, intent, target, n, program).await);
+            let job = clean_up(path, intent, target, n, limits);
+            stuck.extend(on_endpoint(target, job, program).await);
         }
     }
     stuck.extend(sandbox::clear_cgroups(&intent.cgroup).iter().map(|p| p.display().to_string()));
@@ -132,21 +133,21 @@ fn clear_named(parent: &str, run: &Path) {
 }
 
 /// Has a worker remove what carries the run's id on an endpoint. An endpoint that is gone has nothing of the run.
-async fn on_endpoint(
-    path: &Path,
-    intent: &Intent,
-    target: &CriTarget,
-    n: usize,
-    program: &Path,
-) -> Option<String> {
+async fn on_endpoint(target: &CriTarget, job: Job, program: &Path) -> Option<String> {
     let socket = PathBuf::from(target.endpoint.trim_start_matches("unix://"));
     let gone = |e: &io::Error| matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused);
-    let connected =
-        tokio::time::timeout(std::time::Duration::from_secs(5), tokio::net::UnixStream::connect(&socket));
+    let connect = tokio::net::UnixStream::connect(&socket);
+    let connected = tokio::time::timeout(std::time::Duration::from_secs(5), connect);
     if connected.await.is_ok_and(|r| r.is_err_and(|e| gone(&e))) {
         return None;
     }
-    let job = Job {
+    let (_alive, cancel) = watch::channel(false);
+    let (result, _) = pool::attempt(program, job, cancel).await;
+    (result.outcome != Outcome::Pass).then(|| format!("{}: {}", target.endpoint, result.outcome.message()))
+}
+
+fn clean_up(path: &Path, intent: &Intent, target: &CriTarget, n: usize, limits: Limits) -> Job {
+    Job {
         case: CLEAN_UP.to_owned(),
         tag: format!("{}xgc{n}", intent.run),
         dir: path.join(format!("gc{n}")),
@@ -157,13 +158,10 @@ async fn on_endpoint(
         target_facts: BTreeMap::from([("run".to_owned(), intent.run.clone().into())]),
         host: host::facts(),
         oci_version: SpecVersion::new(1, 0, 2),
-        limits: Limits::default(),
+        limits,
         seed: 0,
         keep: None,
-    };
-    let (_alive, cancel) = watch::channel(false);
-    let (result, _) = pool::attempt(program, job, cancel).await;
-    (result.outcome != Outcome::Pass).then(|| format!("{}: {}", target.endpoint, result.outcome.message()))
+    }
 }
 
 /// Unmounts what is mounted below a directory in this mount namespace, innermost first.

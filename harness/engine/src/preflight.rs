@@ -9,12 +9,21 @@ use plimsoll_model::SpecVersion;
 /// The id under which a worker is asked for this.
 pub const PREFLIGHT: &str = "plimsoll/preflight/smoke";
 
+/// The id under which a worker is asked to look at an endpoint without changing anything on it.
+pub const LOOK: &str = "plimsoll/preflight/look";
+
 /// The id under which a worker is asked to remove what a run has made on an endpoint.
 pub const CLEAN_UP: &str = "plimsoll/clean-up/endpoint";
+
+/// Whether a job is no case of a suite.
+pub(crate) fn is_own(case: &str) -> bool {
+    [PREFLIGHT, LOOK, CLEAN_UP].contains(&case)
+}
 
 /// The body of a job that is no case of a suite.
 pub(crate) fn body<'a>(cx: &'a mut Cx, job: &Job) -> CaseFuture<'a> {
     match (&job.target, job.case.as_str()) {
+        (Target::Cri(_), LOOK) => Box::pin(preflight_cri::look(cx)),
         (Target::Cri(_), CLEAN_UP) => Box::pin(preflight_cri::clean_up(cx)),
         (Target::Cri(_), _) => Box::pin(preflight_cri::smoke(cx)),
         (Target::Oci(_), _) => Box::pin(smoke(cx)),

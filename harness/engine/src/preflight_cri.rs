@@ -5,6 +5,7 @@ use plimsoll_kit::cri::{
     Answered, CGROUP_PARENTS, Capabilities, Cri, Pod, Presence, RPCS_FACT, capabilities, prepare_image,
     remove_run, v1,
 };
+use plimsoll_kit::job::Limits;
 use plimsoll_kit::probe::ask;
 use plimsoll_kit::{Cx, Stop, Value, Verdict, json};
 use std::time::Duration;
@@ -14,30 +15,35 @@ const FIRST: Duration = Duration::from_secs(10);
 /// An id that no server has given out.
 const NOBODY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-/// Asks the endpoint what it is, pulls the run's image, runs a pod with a container and has one refused. What it
-/// says of itself becomes facts of the result: `version`, `features`, and the facts that cases rely on.
-pub(crate) async fn smoke(cx: &mut Cx) -> Verdict {
+/// Asks the endpoint what it is and what it has; changes nothing on it. What it says of itself becomes facts of the
+/// result: `version`, `features`, and which optional rpcs there are.
+pub(crate) async fn look(cx: &mut Cx) -> Verdict {
     let cri = cx.cri()?;
-    let factor = cri.wait().as_secs_f64() / 10.0;
-    let first = cri.client().with_deadline(FIRST.mul_f64(factor.max(0.1)));
+    let factor = cri.wait().as_secs_f64() / Limits::default().wait().as_secs_f64();
+    let first = cri.client().with_deadline(FIRST.mul_f64(factor));
     let version = first.version(v1::VersionRequest::default()).await.setup()?;
-    cx.record(
-        "version",
-        format!("{} {} (CRI {})", version.runtime_name, version.runtime_version, version.runtime_api_version),
-    );
+    let api = &version.runtime_api_version;
+    cx.record("version", format!("{} {} (CRI {api})", version.runtime_name, version.runtime_version));
     let status = first.status(v1::StatusRequest::default()).await.setup()?;
     if let Some(condition) = not_ready(&status) {
         return Err(Stop::setup(condition));
     }
     let found = capabilities(cri.client()).await.setup()?;
     check_handler(&found, cri.handler())?;
-    let driver = driver(&cri, &found).await;
-    cx.record("features", declared(&found, cri.handler(), driver));
+    cx.record("features", declared(&found, cri.handler(), driver(&cri, &found).await));
     cx.record(RPCS_FACT, rpcs(&found));
+    Ok(())
+}
+
+/// Pulls the run's image, runs a pod with a container and has nonsense refused. Facts of the result are what cases
+/// rely on.
+pub(crate) async fn smoke(cx: &mut Cx) -> Verdict {
+    let cri = cx.cri()?;
     for (name, value) in prepare_image(&cri).await? {
         cx.record(&name, value);
     }
-    let parents = Box::pin(run_one(&cri, driver != "systemd")).await?;
+    let systemd = cx.features().is_some_and(|f| f["cgroupDriver"] == "systemd");
+    let parents = Box::pin(run_one(&cri, !systemd)).await?;
     cx.record(CGROUP_PARENTS, parents);
     refuses_nonsense(&cri).await
 }
@@ -131,6 +137,6 @@ pub(crate) async fn clean_up(cx: &mut Cx) -> Verdict {
     if run.is_empty() {
         return Err(Stop::setup("no run was named"));
     }
-    let left = remove_run(cri.client(), &run).await.setup()?;
+    let left = remove_run(&cri, &run).await.setup()?;
     if left.is_empty() { Ok(()) } else { Err(Stop::setup(left.join("; "))) }
 }

@@ -3,7 +3,7 @@
 use crate::journal::{Made, RunDir};
 use crate::plan::Plan;
 use crate::pool;
-use crate::preflight::PREFLIGHT;
+use crate::preflight::{LOOK, PREFLIGHT};
 use crate::reference::Server;
 use crate::run::RunOptions;
 use crate::target::Resolved;
@@ -40,10 +40,16 @@ pub(crate) async fn prepare(
                     continue;
                 }
             }
-        } else if let Target::Cri(cri) = &target.target {
+        }
+        if target.info.spec.is_cri() {
+            ask(options, run_dir, n, target, LOOK, cancel.clone()).await;
+        }
+        if let (Target::Cri(cri), None, None) = (&target.target, &target.server, &target.info.unfit) {
             run_dir.record(&Made::OnEndpoint { target: cri.clone() })?;
         }
-        preflight(options, run_dir, n, target, cancel.clone()).await;
+        if target.info.unfit.is_none() {
+            ask(options, run_dir, n, target, PREFLIGHT, cancel.clone()).await;
+        }
     }
     Ok(())
 }
@@ -81,24 +87,29 @@ pub(crate) fn job(
 }
 
 /// Fills in what the target says of itself, and whether it is fit to be judged.
-async fn preflight(
+async fn ask(
     options: &RunOptions,
     run_dir: &RunDir,
     n: usize,
     target: &mut Resolved,
+    question: &str,
     cancel: watch::Receiver<bool>,
 ) {
     let oldest = SpecVersion::new(1, 0, 2);
-    let job = job(options, run_dir, 1_000_000 + n as u64, target, PREFLIGHT, &oldest);
+    // Numbers beyond those of cases; each question has its own, as names on an endpoint must differ.
+    let number = 1_000_000 + 2 * n as u64 + u64::from(question == PREFLIGHT);
+    let job = job(options, run_dir, number, target, question, &oldest);
     let (mut result, _) = pool::attempt(&options.bundled.program, job, cancel).await;
     let text = |v: Option<Value>| v.and_then(|v| v.as_str().map(str::to_owned));
     let info = &mut target.info;
-    info.version = text(result.facts.remove("version")).unwrap_or_default();
-    info.features = result.facts.remove("features");
+    if let Some(version) = text(result.facts.remove("version")) {
+        info.version = version;
+    }
+    info.features = result.facts.remove("features").or(info.features.take());
     let from_features = info.features.as_ref().and_then(|f| f["ociVersionMax"].as_str()?.parse().ok());
     let from_version = text(result.facts.remove("spec")).and_then(|s| s.parse().ok());
     info.spec_version = info.spec_version.clone().or(from_features).or(from_version);
-    info.facts = result.facts;
+    info.facts.extend(result.facts);
     if result.outcome != Outcome::Pass {
         info.unfit = Some(result.outcome.message());
     }

@@ -413,7 +413,9 @@ impl Session<'_> {
             }
         }
         let (dir, program) = (&self.run_dir, &self.options.bundled.program);
-        if let gc::Found::Stuck(_, what) = gc::remove(dir.path(), &dir.intent, &dir.made, program).await {
+        if let gc::Found::Stuck(_, what) =
+            gc::remove(dir.path(), &dir.intent, &dir.made, program, self.options.limits).await
+        {
             notes.push(format!("could not be removed: {}; try `plimsoll gc`", what.join(", ")));
         }
         for text in notes {

@@ -1,7 +1,7 @@
 //! The worker process: one attempt of one case, in surroundings of its own.
 
 use crate::plan::{find_case, suite_of};
-use crate::preflight::{self, CLEAN_UP, PREFLIGHT};
+use crate::preflight;
 use crate::sandbox;
 use plimsoll_kit::case::{Bound, CaseFuture};
 use plimsoll_kit::cri::{Cri, Made};
@@ -50,7 +50,7 @@ fn failed(trouble: Trouble) -> JobResult {
 }
 
 async fn judge(job: Job, suites: &[&'static Suite]) -> JobResult {
-    let own = job.case == PREFLIGHT || job.case == CLEAN_UP;
+    let own = preflight::is_own(&job.case);
     let found = if own { None } else { find_case(suites, &job.case) };
     if found.is_none() && !own {
         return failed(Trouble::new(TroubleKind::Harness, format!("no case `{}` in this build", job.case)));

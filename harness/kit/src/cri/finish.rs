@@ -4,20 +4,27 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Client, Cri, Made, TAG_LABEL, images, traces, v1};
+use crate::job::Limits;
 
-/// Bound of one call.
+/// Bound of one call, before scaling.
 const CALL: Duration = Duration::from_secs(20);
+/// Rpcs that make something; `(raw)` may be any of them.
+const MAKING: [&str; 4] = ["RunPodSandbox", "CreateContainer", "PullImage", "(raw)"];
 /// Bound of the whole removal: less than what a worker gets for its clean-up.
 const LIMIT: Duration = Duration::from_secs(25);
 
 /// Removes everything of the attempt and gives what could not be removed or came back, one line each, without ids.
 /// Ends in time whatever the endpoint does.
 pub async fn finish(cri: &Cri) -> Vec<String> {
-    let mut left = match tokio::time::timeout(LIMIT, remove(cri)).await {
-        Ok(left) => left,
-        Err(_) => vec![format!("what the endpoint did not remove within {} s", LIMIT.as_secs())],
-    };
-    left.extend(traces::left(cri).await);
+    let mut left = Vec::new();
+    // An endpoint that was asked for nothing, perhaps because it never answers, is not asked to remove it.
+    if cri.records().iter().any(|r| MAKING.contains(&r.rpc)) {
+        match tokio::time::timeout(LIMIT, remove(cri)).await {
+            Ok(found) => left = found,
+            Err(_) => left.push(format!("what the endpoint did not remove within {} s", LIMIT.as_secs())),
+        }
+        left.extend(traces::left(cri).await);
+    }
     // Dropping the registry joins its thread.
     cri.state.registry.take();
     if let Err(error) = std::fs::remove_dir_all(cri.dir()) {
@@ -26,8 +33,12 @@ pub async fn finish(cri: &Cri) -> Vec<String> {
     left
 }
 
+fn call(cri: &Cri) -> Duration {
+    CALL.mul_f64(cri.wait().as_secs_f64() / Limits::default().wait().as_secs_f64())
+}
+
 async fn remove(cri: &Cri) -> Vec<String> {
-    let client = cri.client().with_deadline(CALL);
+    let client = cri.client().with_deadline(call(cri));
     let mut left = Vec::new();
     let mine: BTreeMap<String, String> = [(TAG_LABEL.to_owned(), cri.tag().to_owned())].into();
     for pod in pods(&client, &mine).await {
@@ -78,8 +89,8 @@ async fn pods(client: &Client, mine: &BTreeMap<String, String>) -> Vec<String> {
 
 /// Removes the pods, containers and images of every attempt of a run: of all whose tag is `RUNxN`. Gives what could
 /// not be removed. An error is the endpoint's that could not even be asked.
-pub async fn remove_run(client: &Client, run: &str) -> Result<Vec<String>, super::CallError> {
-    let client = client.with_deadline(CALL);
+pub async fn remove_run(cri: &Cri, run: &str) -> Result<Vec<String>, super::CallError> {
+    let client = cri.client().with_deadline(call(cri));
     let prefix = format!("{run}x");
     let ours =
         |labels: &BTreeMap<String, String>| labels.get(TAG_LABEL).is_some_and(|t| t.starts_with(&prefix));

@@ -75,8 +75,9 @@ fn in_cgroups(cgroup: &str) -> Vec<String> {
         let is_pod = |dir: &Path| dir.file_name().is_some_and(|n| n != "worker");
         for pod in host::sub_directories(&own).into_iter().filter(|d| is_pod(d)) {
             for child in host::sub_directories(&pod) {
-                let busy = !host::processes_below(&child).is_empty();
-                left.push(format!("a cgroup below the pod's{}", if busy { ", with processes" } else { "" }));
+                let busy = if host::processes_below(&child).is_empty() { "" } else { ", with processes" };
+                let name = hierarchy.mount.file_name().unwrap_or_default().to_string_lossy();
+                left.push(format!("a cgroup below the pod's in {name}{busy}"));
             }
             if fs::remove_dir(&pod).is_err() && !host::processes_below(&pod).is_empty() {
                 left.push("processes in the pod's cgroup".to_owned());
