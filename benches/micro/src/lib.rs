@@ -89,3 +89,54 @@ pub fn device_resources(devices: u32) -> Value {
     rules.extend((0..devices).map(rule));
     json!({ "devices": rules })
 }
+
+/// A configuration as engines write it: the default profile, mounts, devices, hidden paths, capabilities, a hook.
+pub fn engine_config() -> Value {
+    let caps = json!([
+        "CAP_CHOWN",
+        "CAP_DAC_OVERRIDE",
+        "CAP_FOWNER",
+        "CAP_FSETID",
+        "CAP_KILL",
+        "CAP_NET_BIND_SERVICE",
+        "CAP_SETFCAP",
+        "CAP_SETGID",
+        "CAP_SETPCAP",
+        "CAP_SETUID",
+        "CAP_SYS_CHROOT"
+    ]);
+    let mount = |to: &str, kind: &str, options: &[&str]| json!({"destination": to, "type": kind, "source": kind, "options": options});
+    let env: Vec<String> = (0..30).map(|i| format!("SERVICE_{i}_PORT=tcp://10.0.0.{i}:80")).collect();
+    let namespaces: Vec<Value> =
+        ["pid", "network", "ipc", "uts", "mount", "cgroup"].map(|kind| json!({"type": kind})).into();
+    let mut resources = device_resources(20);
+    resources["memory"] = json!({"limit": 1 << 28, "swap": 1 << 28});
+    resources["cpu"] = json!({"shares": 512, "quota": 50000, "period": 100_000});
+    json!({
+        "ociVersion": "1.2.0",
+        "process": {
+            "user": {"uid": 1000, "gid": 1000, "additionalGids": [10, 20]}, "args": ["/bin/server", "--listen", ":80"],
+            "env": env, "cwd": "/srv", "noNewPrivileges": true, "oomScoreAdj": 100,
+            "capabilities": {"bounding": caps, "effective": caps, "permitted": caps},
+            "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 1024, "hard": 1024}]
+        },
+        "root": {"path": "rootfs", "readonly": true},
+        "hostname": "server",
+        "mounts": [
+            mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
+            mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+            mount("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+            mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+            mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+            json!({"destination": "/etc/hosts", "type": "bind", "source": "/tmp/hosts", "options": ["rbind", "rprivate", "rw"]})
+        ],
+        "hooks": {"createRuntime": [{"path": "/usr/bin/hook", "args": ["hook", "create"], "timeout": 10}]},
+        "annotations": {"io.example.container": "server", "io.example.pod": "one"},
+        "linux": {
+            "cgroupsPath": "/pods/one/server", "namespaces": namespaces, "resources": resources,
+            "seccomp": default_profile(),
+            "maskedPaths": ["/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware"],
+            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+        }
+    })
+}

@@ -42,13 +42,24 @@ impl std::error::Error for Error {}
 
 impl From<std::io::Error> for Error {
     fn from(e: std::io::Error) -> Self {
-        Self::new(e.to_string())
+        Self::new(system_text(&e))
     }
+}
+
+/// The text of a system error as runc prints it, which engines look for: in lower case and without the number.
+fn system_text(e: &std::io::Error) -> String {
+    let text = e.to_string();
+    let Some(number) = e.raw_os_error() else { return text };
+    let mut plain = text.strip_suffix(&format!(" (os error {number})")).unwrap_or(&text).to_owned();
+    if let Some(first) = plain.get_mut(..1) {
+        first.make_ascii_lowercase();
+    }
+    plain
 }
 
 impl From<rustix::io::Errno> for Error {
     fn from(e: rustix::io::Errno) -> Self {
-        Self::new(std::io::Error::from(e).to_string())
+        Self::from(std::io::Error::from(e))
     }
 }
 
@@ -80,4 +91,22 @@ impl<T, E: Into<Error>> Context<T> for std::result::Result<T, E> {
 #[macro_export]
 macro_rules! bail {
     ($($arg:tt)*) => { return Err($crate::error::Error::new(format!($($arg)*))) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn system_errors_read_as_engines_expect_them() {
+        for (number, text) in [
+            (libc::ENOENT, "no such file or directory"),
+            (libc::EACCES, "permission denied"),
+            (libc::EPERM, "operation not permitted"),
+            (libc::ENOTDIR, "not a directory"),
+        ] {
+            assert_eq!(Error::from(std::io::Error::from_raw_os_error(number)).to_string(), text);
+        }
+        assert_eq!(Error::from(std::io::Error::other("Own words")).to_string(), "Own words");
+    }
 }

@@ -11,12 +11,14 @@ use crate::cgroup::Cgroup;
 use crate::config::Spec;
 use crate::config::validate::VERSION_MAX;
 use crate::error::{Context, Error, Result};
+use crate::systemd::Scope;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 const MAX_ID: usize = 1024;
 /// Flag of a task that is on its way out (`linux/sched.h`).
@@ -72,6 +74,9 @@ pub struct Record {
     pub complete: bool,
     /// What [`Cgroup::load`] takes; null without cgroups.
     pub cgroup: serde_json::Value,
+    /// The service manager's unit around the cgroup.
+    #[serde(default)]
+    pub scope: Option<Scope>,
     /// Annotations.
     pub annotations: BTreeMap<String, String>,
     /// Resctrl directory to remove at delete.
@@ -194,14 +199,22 @@ impl Store {
 
     /// Replaces the record whole.
     pub fn save(&self, record: &Record) -> Result<()> {
-        let bytes = serde_json::to_vec(record)?;
-        self.put("state.json", &bytes)
+        self.stage(record)?.commit()
     }
 
-    /// Writes a file of the directory: a new name, then renamed.
-    pub fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let path = self.dir.join(name);
-        write_atomic(&path, bytes, 0o600)
+    /// Prepares the record to be replaced: what is left is one rename.
+    pub fn stage(&self, record: &Record) -> Result<Staged> {
+        Staged::write(&self.dir.join("state.json"), &serde_json::to_vec(record)?, 0o600)
+    }
+
+    /// Keeps the configuration. Nobody looks for it before there is a record, so it needs no second name.
+    pub fn keep_config(&self, bytes: &[u8]) -> Result<()> {
+        let path = self.dir.join("config.json");
+        let write = || {
+            let mut file = fs::File::options().write(true).create_new(true).mode(0o600).open(&path)?;
+            file.write_all(bytes)
+        };
+        write().with_context(|| format!("writing {}", path.display()))
     }
 
     /// Reads the record. The error for an unknown id is the one engines look for.
@@ -218,7 +231,7 @@ impl Store {
     /// The configuration as it was at create.
     pub fn config(&self) -> Result<Spec> {
         let bytes = fs::read(self.dir.join("config.json")).context("saved configuration")?;
-        Spec::from_slice(&bytes)
+        Spec::from_copy(&bytes)
     }
 
     /// True when the directory exists, whatever its content.
@@ -276,7 +289,7 @@ pub fn alive(record: &Record) -> bool {
 
 /// State letter and start time of a process (`/proc/<pid>/stat`, fields 3, 9 and 22); an exiting one is `X`.
 pub fn process_stat(pid: i32) -> Result<(char, u64)> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let text = crate::files::read_kernel(format!("/proc/{pid}/stat"))?;
     let bad = || Error::new("garbled /proc/<pid>/stat");
     let rest = text.rsplit_once(')').ok_or_else(bad)?.1;
     let mut fields = rest.split_whitespace();
@@ -287,22 +300,49 @@ pub fn process_stat(pid: i32) -> Result<(char, u64)> {
     Ok((if flags & PF_EXITING == 0 { state } else { 'X' }, start))
 }
 
+/// A file that is written whole under a temporary name; dropped, it is gone again.
+pub struct Staged {
+    temp: PathBuf,
+    path: PathBuf,
+}
+
+impl Staged {
+    /// Writes the content beside the place where it will be.
+    pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<Self> {
+        // Two may be under way at once.
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let Some(name) = path.file_name() else { bail!("{} names no file", path.display()) };
+        let mut temp = std::ffi::OsString::from(".");
+        temp.push(name);
+        temp.push(format!(".{}.{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+        let staged = Self { temp: path.with_file_name(temp), path: path.to_owned() };
+        let write = || {
+            let options = fs::File::options().write(true).create(true).truncate(true).mode(mode).to_owned();
+            options.open(&staged.temp)?.write_all(bytes)
+        };
+        write().with_context(|| format!("writing {}", path.display()))?;
+        Ok(staged)
+    }
+
+    /// Brings it to its place, in the place of what is there.
+    pub fn commit(mut self) -> Result<()> {
+        fs::rename(&self.temp, &self.path).with_context(|| format!("writing {}", self.path.display()))?;
+        self.temp.clear();
+        Ok(())
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.temp.as_os_str().is_empty() {
+            let _ = fs::remove_file(&self.temp);
+        }
+    }
+}
+
 /// Writes a file under a new name and renames it into place.
 pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-    let Some(name) = path.file_name() else { bail!("{} names no file", path.display()) };
-    let mut temp = std::ffi::OsString::from(".");
-    temp.push(name);
-    temp.push(format!(".{}", std::process::id()));
-    let temp = path.with_file_name(temp);
-    let write = || -> Result<()> {
-        let mut file = fs::File::options().write(true).create(true).truncate(true).mode(mode).open(&temp)?;
-        file.write_all(bytes)?;
-        fs::rename(&temp, path)?;
-        Ok(())
-    };
-    write()
-        .inspect_err(|_| drop(fs::remove_file(&temp)))
-        .with_context(|| format!("writing {}", path.display()))
+    Staged::write(path, bytes, mode)?.commit()
 }
 
 /// All containers below `root`, by id; half-made directories are left out.

@@ -6,13 +6,10 @@ mod cgroup_common;
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 
 use cgroup_common::{Guard, Shell, create, devices, name, read, skip, usable};
 use plimsoll_oci::cgroup::{Cgroup, Error, MountStep, mount_plan};
 use serde_json::{Value, json};
-
-const SAVED: &str = "PLIMSOLL_TEST_CGROUP_SAVED";
 
 #[test]
 fn from_plan_to_delete() {
@@ -195,31 +192,6 @@ fn devices_are_closed_and_opened() {
     if usable() {
         devices(&create(&name()).0);
     }
-}
-
-/// Run as a process of its own: puts itself into the cgroup of its environment and says where it is.
-#[test]
-fn helper_joins_itself() {
-    let Ok(saved) = std::env::var(SAVED) else { return };
-    let cgroup = Cgroup::load(&serde_json::from_str(&saved).unwrap()).unwrap();
-    cgroup.joiner(false).unwrap().join_self().unwrap();
-    let mine = fs::read_to_string("/proc/thread-self/cgroup").unwrap();
-    std::process::exit(if mine.lines().all(|l| l.contains("/plimsoll-test-")) { 77 } else { 1 });
-}
-
-#[test]
-fn a_process_puts_itself_in() {
-    if !usable() {
-        return;
-    }
-    let guard = create(&name());
-    let status = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "helper_joins_itself", "--test-threads=1"])
-        .env(SAVED, guard.0.save().to_string())
-        .stdout(Stdio::null())
-        .status()
-        .unwrap();
-    assert_eq!(status.code(), Some(77));
 }
 
 #[test]

@@ -98,7 +98,8 @@ fn a_container_with_cgroups_of_its_own(cgroup: &Cgroup, dir: &Path, first: &Shel
     if cgroup.add_process(further.pid()).is_ok() {
         return println!("SKIP: {controller} leaves processes beside cgroups with controllers");
     }
-    cgroup.add_process_beside(further.pid(), first.pid()).unwrap();
+    let place = cgroup.unified_beside(first.pid()).unwrap().unwrap();
+    fs::write(place.join("cgroup.procs"), further.pid().to_string()).unwrap();
     let place = fs::read_to_string(format!("/proc/{}/cgroup", further.pid())).unwrap();
     assert!(place.lines().any(|l| l.ends_with("/in/ner/init.scope")), "{place}");
     assert!(cgroup.pids().unwrap().contains(&further.pid()));
@@ -115,7 +116,7 @@ fn helper_in_a_v2_view() {
     }
     let guard = create(&format!("{}/in/ner", name()));
     let cgroup = &guard.0;
-    assert!(cgroup.is_v2() && cgroup.fd_for_clone_into().is_some());
+    assert!(cgroup.is_v2() && cgroup.unified_dir().is_some());
     let dir = cgroup.paths()[""].clone();
     devices(cgroup);
     let mut shell = Shell::start();

@@ -1,13 +1,13 @@
 //! Writing `linux.resources` to a container's cgroups.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use super::devices::{self, DeviceRule};
 use super::json::invalid;
-use super::layout::write_file;
 use super::resources::Resources;
 use super::setting::{Setting, write_all};
 use super::{Cgroup, Error, bpf, sys, v1, v2};
@@ -28,7 +28,7 @@ impl<'a> Writer<'a> {
     fn of(cgroup: &'a Cgroup) -> Self {
         let unified = cgroup.unified().map(|node| {
             let dir = node.dir();
-            let on = fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default();
+            let on = crate::files::read_kernel(dir.join("cgroup.controllers")).unwrap_or_default();
             (dir, on)
         });
         Self { cgroup, unified }
@@ -53,8 +53,12 @@ impl<'a> Writer<'a> {
         v2: impl Fn(v1::Read<'_>) -> Result<Vec<Setting>, Error>,
     ) -> Result<(), Error> {
         match self.place(v1_name, v2_name) {
-            Some(Place::V1(dir)) => write_all(&dir, &v1(&|file| fs::read_to_string(dir.join(file)).ok())?),
-            Some(Place::V2(dir)) => write_all(&dir, &v2(&|file| fs::read_to_string(dir.join(file)).ok())?),
+            Some(Place::V1(dir)) => {
+                write_all(&dir, &v1(&|file| crate::files::read_kernel(dir.join(file)).ok())?)
+            }
+            Some(Place::V2(dir)) => {
+                write_all(&dir, &v2(&|file| crate::files::read_kernel(dir.join(file)).ok())?)
+            }
             None => {
                 let v2_only = self.cgroup.is_v2();
                 let asked = if v2_only { v2(&|_| None) } else { v1(&|_| None) }?;
@@ -124,16 +128,8 @@ impl Cgroup {
         let normal = devices::normalise(rules.unwrap_or_default());
         if let Some(node) = self.nodes.iter().find(|n| !n.unified && n.has("devices")) {
             let dir = node.dir();
-            let list = fs::read_to_string(dir.join("devices.list")).unwrap_or_default();
-            for (file, line) in devices::v1_writes(&list, &devices::exceptions(&normal)?) {
-                let path = dir.join(file);
-                write_file(&path, &line).map_err(|source| Error::Io {
-                    what: format!("linux.resources.devices: cannot write {line:?} to"),
-                    path,
-                    source,
-                })?;
-            }
-            return Ok(());
+            let list = crate::files::read_kernel(dir.join("devices.list")).unwrap_or_default();
+            return write_device_lines(&dir, &devices::v1_writes(&list, &devices::exceptions(&normal)?));
         }
         if let Some(node) = self.unified() {
             return attach(&node.dir(), &normal);
@@ -165,6 +161,26 @@ pub fn device_list(resources: &Value) -> Result<Vec<String>, Error> {
     let list = devices::exceptions(&devices::normalise(&rules))?;
     let all = list.allow.then(|| "a *:* rwm".to_owned());
     Ok(all.into_iter().chain(list.exceptions.iter().map(devices::line)).collect())
+}
+
+/// Each line is a write of its own; lines of the same file share a descriptor.
+fn write_device_lines(dir: &Path, lines: &[(&'static str, String)]) -> Result<(), Error> {
+    let mut open: Option<(&str, fs::File)> = None;
+    for (name, line) in lines {
+        let path = dir.join(name);
+        let mut write = || {
+            if open.as_ref().is_none_or(|(file, _)| file != name) {
+                open = Some((name, fs::File::options().write(true).open(&path)?));
+            }
+            open.as_mut().map_or(Ok(()), |(_, file)| file.write_all(line.as_bytes()))
+        };
+        write().map_err(|source| Error::Io {
+            what: format!("linux.resources.devices: cannot write {line:?} to"),
+            path: path.clone(),
+            source,
+        })?;
+    }
+    Ok(())
 }
 
 fn attach(dir: &Path, rules: &[DeviceRule]) -> Result<(), Error> {

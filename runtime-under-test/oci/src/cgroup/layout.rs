@@ -26,7 +26,7 @@ pub(super) struct Hierarchy {
 /// [`Error::Io`] when `/proc` is not readable. A mount namespace without cgroups is an empty list.
 pub(super) fn detect() -> Result<Vec<Hierarchy>, Error> {
     let read = |path: &str| {
-        fs::read_to_string(path).map_err(|source| Error::Io {
+        crate::files::read_kernel(path).map_err(|source| Error::Io {
             what: "read".into(),
             path: path.into(),
             source,
@@ -38,7 +38,7 @@ pub(super) fn detect() -> Result<Vec<Hierarchy>, Error> {
         fs::metadata(mount).is_ok_and(|m| m.dev() == device)
     });
     for hierarchy in found.iter_mut().filter(|h| h.unified) {
-        let list = fs::read_to_string(hierarchy.mount.join("cgroup.controllers")).unwrap_or_default();
+        let list = crate::files::read_kernel(hierarchy.mount.join("cgroup.controllers")).unwrap_or_default();
         hierarchy.controllers = list.split_whitespace().map(String::from).collect();
     }
     Ok(found)

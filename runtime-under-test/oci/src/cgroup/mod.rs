@@ -4,7 +4,7 @@
 //! that has it, so hybrid is no case of its own: `hugetlb` may be in the unified hierarchy while `memory` is in v1.
 //!
 //! Order of use: [`Cgroup::plan`], save it, [`Cgroup::create`], [`Cgroup::apply`], then processes
-//! ([`Cgroup::fd_for_clone_into`], [`Cgroup::joiner`], [`Cgroup::add_process`]); at the end [`Cgroup::kill_all`] and
+//! (into [`Cgroup::unified_dir`] and [`Cgroup::v1_dirs`], or [`Cgroup::add_process`]); at the end [`Cgroup::kill_all`] and
 //! [`Cgroup::delete`]. A plan that was saved is enough to remove what a killed runtime left half made.
 
 use std::collections::BTreeMap;
@@ -34,10 +34,8 @@ mod v1;
 mod v2;
 
 pub use apply::{device_list, device_program_length};
-pub use mounts::{MountStep, is_cgroup2, mount_plan};
+pub use mounts::{MountStep, mount_plan};
 pub use oom::OomWatch;
-pub use owner::owner_uid;
-pub use process::Joiner;
 
 use json::invalid;
 use layout::Hierarchy;
@@ -144,6 +142,26 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Makes the directories that a service manager has not made when it put the container's first process into the
+    /// one that it manages, and brings the process to the others.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a directory cannot be made or does not take the process.
+    pub fn create_around(&mut self, pid: libc::pid_t) -> Result<(), Error> {
+        let mut kept = Vec::new();
+        for node in &self.nodes {
+            match node.create_and_join(pid) {
+                Err(Error::Io { source, .. }) if self.unprivileged && is_denied(&source) => {}
+                made => {
+                    made?;
+                    kept.push(node.clone());
+                }
+            }
+        }
+        self.nodes = kept;
+        Ok(())
+    }
+
     /// [`Cgroup::plan`] then [`Cgroup::create`].
     ///
     /// # Errors
@@ -204,6 +222,16 @@ impl Cgroup {
         all
     }
 
+    /// The directories of the v1 hierarchies.
+    pub fn v1_dirs(&self) -> impl Iterator<Item = PathBuf> {
+        self.nodes.iter().filter(|n| !n.unified).map(Node::dir)
+    }
+
+    /// The directory in the unified hierarchy.
+    pub fn unified_dir(&self) -> Option<PathBuf> {
+        self.unified().map(Node::dir)
+    }
+
     /// Whether the container lives in the unified hierarchy alone.
     pub fn is_v2(&self) -> bool {
         !self.nodes.is_empty() && self.nodes.iter().all(|n| n.unified)
@@ -228,6 +256,20 @@ impl Cgroup {
             }
         }
         first
+    }
+
+    /// Removes the directories that this runtime made when nothing is in any of them: no process, no cgroup of the
+    /// container's own. False when something is; then [`Cgroup::kill_all`] and [`Cgroup::delete`] are called for.
+    pub fn delete_idle(&self) -> bool {
+        let unified_first =
+            self.nodes.iter().filter(|n| n.unified).chain(self.nodes.iter().filter(|n| !n.unified));
+        for node in unified_first {
+            let removed = node.made > 0 && fs::remove_dir(node.dir()).is_ok();
+            if !removed {
+                return false;
+            }
+        }
+        self.delete().is_ok()
     }
 
     /// The node in the unified hierarchy.

@@ -1,12 +1,9 @@
 //! What a config mount of `type: cgroup` becomes.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::node::Node;
-use super::{Cgroup, Error, sys};
-
-/// `CGROUP2_SUPER_MAGIC`.
-const CGROUP2_MAGIC: i64 = 0x6367_7270;
+use super::{Cgroup, Error};
 
 /// One step toward a container's view of cgroups: the answer of [`mount_plan`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,9 +102,4 @@ fn hierarchy(node: &Node, target: PathBuf, flags: u64, new_cgroupns: bool) -> Mo
     let (fstype, data) =
         if node.unified { ("cgroup2", String::new()) } else { ("cgroup", node.controllers.join(",")) };
     MountStep::Mount { fstype: fstype.into(), source: "cgroup".into(), target, flags, data }
-}
-
-/// Whether `path` is in a mount of the unified hierarchy.
-pub fn is_cgroup2(path: &Path) -> bool {
-    sys::file_system(path).is_ok_and(|t| t == CGROUP2_MAGIC)
 }

@@ -81,9 +81,9 @@ impl Node {
         let unfit = |path: &Path, why: &str| Err(Error::Unfit { path: path.to_owned(), why: why.into() });
         for dir in self.levels() {
             let state = if self.unified {
-                fs::read_to_string(dir.join("cgroup.freeze"))
+                crate::files::read_kernel(dir.join("cgroup.freeze"))
             } else if self.has("freezer") {
-                fs::read_to_string(dir.join("freezer.state"))
+                crate::files::read_kernel(dir.join("freezer.state"))
             } else {
                 break;
             };
@@ -197,17 +197,17 @@ pub(super) fn children(dir: &Path) -> Vec<String> {
 
 /// Whether there is a process here or below.
 fn populated(dir: &Path) -> bool {
-    if let Ok(events) = fs::read_to_string(dir.join("cgroup.events")) {
+    if let Ok(events) = crate::files::read_kernel(dir.join("cgroup.events")) {
         return events.lines().any(|l| l == "populated 1");
     }
-    fs::read_to_string(dir.join("cgroup.procs")).is_ok_and(|p| !p.is_empty())
+    crate::files::read_kernel(dir.join("cgroup.procs")).is_ok_and(|p| !p.is_empty())
         || children(dir).iter().any(|c| populated(&dir.join(c)))
 }
 
 /// Lets the children of `dir` have every controller that it has. One that cannot be given (real-time processes, a
 /// cgroup with processes of its own) is left off here; a setting that needs it then says so.
 fn enable_controllers(dir: &Path) {
-    let read = |file: &str| fs::read_to_string(dir.join(file)).unwrap_or_default();
+    let read = |file: &str| crate::files::read_kernel(dir.join(file)).unwrap_or_default();
     let enabled = read("cgroup.subtree_control");
     let missing: Vec<String> = read("cgroup.controllers")
         .split_whitespace()
@@ -227,10 +227,10 @@ fn enable_controllers(dir: &Path) {
 fn inherit_cpuset(parent: &Path, dir: &Path) -> Result<(), Error> {
     for file in ["cpuset.cpus", "cpuset.mems"] {
         let own = dir.join(file);
-        let now = fs::read_to_string(&own).map_err(io_error("read", &own))?;
+        let now = crate::files::read_kernel(&own).map_err(io_error("read", &own))?;
         if now.trim().is_empty() {
             let above = parent.join(file);
-            let value = fs::read_to_string(&above).map_err(io_error("read", &above))?;
+            let value = crate::files::read_kernel(&above).map_err(io_error("read", &above))?;
             write_file(&own, value.trim())
                 .map_err(io_error(&format!("write {:?} to", value.trim()), &own))?;
         }

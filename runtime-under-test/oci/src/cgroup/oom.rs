@@ -1,6 +1,6 @@
 //! The kernel's OOM killer at work in a container.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
@@ -45,7 +45,7 @@ impl OomWatch {
         let end = Instant::now() + wait;
         let mut soon = 0;
         loop {
-            let count = oom_count(&fs::read_to_string(&self.count_file)?);
+            let count = oom_count(&crate::files::read_kernel(&self.count_file)?);
             if count > self.seen {
                 return Ok(count - std::mem::replace(&mut self.seen, count));
             }
@@ -100,7 +100,7 @@ impl Cgroup {
     /// [`Error::Unsupported`] without a memory controller, [`Error::Io`] when the cgroup is gone.
     pub fn oom_kills(&self) -> Result<u64, Error> {
         let path = self.oom_file()?;
-        match fs::read_to_string(&path) {
+        match crate::files::read_kernel(&path) {
             Ok(text) => Ok(oom_count(&text)),
             Err(source) => Err(Error::Io { what: "read".into(), path, source }),
         }

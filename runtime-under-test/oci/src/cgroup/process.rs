@@ -1,8 +1,6 @@
 //! Processes in a container's cgroups: putting them in, finding, freezing and ending them.
 
-use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -15,22 +13,6 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// How often a process that the kernel is still starting is tried again.
 const TRIES: u32 = 5;
-
-/// Descriptors with which a process puts itself into a container's cgroups, see [`Cgroup::joiner`].
-#[derive(Debug)]
-pub struct Joiner {
-    files: Vec<OwnedFd>,
-}
-
-impl Joiner {
-    /// Moves the calling process, which must have one thread. Allocates nothing: for the time between clone and exec.
-    ///
-    /// # Errors
-    /// The errno of the first write that failed.
-    pub fn join_self(&self) -> io::Result<()> {
-        self.files.iter().try_for_each(|file| sys::write(file.as_fd(), b"0"))
-    }
-}
 
 fn failed(what: impl Into<String>, path: &Path) -> impl FnOnce(io::Error) -> Error {
     let (what, path) = (what.into(), path.to_owned());
@@ -46,53 +28,14 @@ impl Cgroup {
         self.nodes.iter().try_for_each(|node| join(&node.dir(), pid))
     }
 
-    /// Moves a further process into a running container whose first process is `init`.
-    ///
-    /// In the unified hierarchy a container that has made cgroups of its own, and given them controllers, has no
-    /// processes in its topmost one any more; the further process then goes where `init` is.
-    ///
-    /// # Errors
-    /// As [`Cgroup::add_process`].
-    pub fn add_process_beside(&self, pid: libc::pid_t, init: libc::pid_t) -> Result<(), Error> {
-        for node in &self.nodes {
-            match join(&node.dir(), pid) {
-                Err(Error::Io { source, .. })
-                    if node.unified && source.raw_os_error() == Some(libc::EBUSY) =>
-                {
-                    join(&beside(node, init)?, pid)?;
-                }
-                other => other?,
-            }
-        }
-        Ok(())
-    }
-
-    /// Opens what a new process needs to put itself into the cgroups. On cgroup v1 this is much cheaper than
-    /// [`Cgroup::add_process`]: the kernel need not stop all other processes' forks and exits for a thread that moves
-    /// itself. With `cloned_into`, the unified cgroup is left out, because `CLONE_INTO_CGROUP` has seen to it.
+    /// Where a further process of a running container, whose first one is `init`, has to be in the unified hierarchy when
+    /// the container's own cgroup takes none: a container that has made cgroups of its own, and given them controllers,
+    /// has no processes in its topmost one any more. `None` without that hierarchy.
     ///
     /// # Errors
-    /// [`Error::Io`] when a file cannot be opened.
-    pub fn joiner(&self, cloned_into: bool) -> Result<Joiner, Error> {
-        let open = |node: &Node| {
-            let path = node.dir().join(if node.unified { "cgroup.procs" } else { "tasks" });
-            File::options().write(true).open(&path).map(OwnedFd::from).map_err(failed("open", &path))
-        };
-        let files =
-            self.nodes.iter().filter(|n| !(n.unified && cloned_into)).map(open).collect::<Result<_, _>>()?;
-        Ok(Joiner { files })
-    }
-
-    /// The directory's descriptor for `CLONE_INTO_CGROUP`; `None` unless every hierarchy is the unified one, so that
-    /// `Some` means a process cloned into it needs nothing more.
-    pub fn fd_for_clone_into(&self) -> Option<OwnedFd> {
-        if self.is_v2() { self.unified_fd() } else { None }
-    }
-
-    /// The unified cgroup's descriptor for `CLONE_INTO_CGROUP`, also in the hybrid layout, where the process must still
-    /// enter the other hierarchies: `joiner(true)`.
-    pub fn unified_fd(&self) -> Option<OwnedFd> {
-        File::open(self.unified()?.dir()).ok().map(OwnedFd::from)
+    /// [`Error::Io`] and [`Error::Unsupported`] when it cannot be found out, or is out of sight.
+    pub fn unified_beside(&self, init: libc::pid_t) -> Result<Option<PathBuf>, Error> {
+        self.unified().map(|node| beside(node, init)).transpose()
     }
 
     /// Every process in the cgroups and below, in ascending order.
@@ -144,7 +87,7 @@ impl Cgroup {
             self.signal_all(libc::SIGKILL)?;
             if self
                 .freezer_v1()
-                .is_some_and(|file| fs::read_to_string(file).is_ok_and(|s| s.trim() != "THAWED"))
+                .is_some_and(|file| crate::files::read_kernel(file).is_ok_and(|s| s.trim() != "THAWED"))
             {
                 self.thaw()?;
             }
@@ -231,10 +174,30 @@ impl Cgroup {
             (None, Some(node)) => (node.dir().join("cgroup.events"), "frozen 1"),
             (None, None) => return Ok(false),
         };
-        match fs::read_to_string(&file) {
+        match crate::files::read_kernel(&file) {
             Ok(text) => Ok(text.lines().any(|l| l.trim() == mark)),
             Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => Ok(false),
             Err(e) => Err(failed("read", &file)(e)),
+        }
+    }
+}
+
+impl Node {
+    /// Makes the directory and moves a process there. A service manager removes directories of its own that it finds
+    /// empty, so it is tried again.
+    pub(super) fn create_and_join(&self, pid: libc::pid_t) -> Result<(), Error> {
+        let mut tries = 1;
+        loop {
+            self.create()?;
+            match join(&self.dir(), pid) {
+                Err(Error::Io { source, .. })
+                    if matches!(source.raw_os_error(), Some(libc::ENOENT | libc::ENODEV))
+                        && tries < TRIES =>
+                {
+                    tries += 1;
+                }
+                other => return other,
+            }
         }
     }
 }
@@ -257,7 +220,7 @@ fn join(dir: &Path, pid: libc::pid_t) -> Result<(), Error> {
 /// The unified cgroup of a container's first process, which must be below the container's own.
 fn beside(node: &Node, init: libc::pid_t) -> Result<PathBuf, Error> {
     let file = PathBuf::from(format!("/proc/{init}/cgroup"));
-    let text = fs::read_to_string(&file).map_err(failed("read", &file))?;
+    let text = crate::files::read_kernel(&file).map_err(failed("read", &file))?;
     let path = text.lines().find_map(|l| l.strip_prefix("0::")).unwrap_or_default();
     // The path is that of the hierarchy, the node's that below the mount point: what they share is the end.
     let Some((_, below)) = path.split_once(&format!("{}/", node.path)) else {
@@ -274,14 +237,14 @@ fn beside(node: &Node, init: libc::pid_t) -> Result<PathBuf, Error> {
 
 /// Whether a process is a zombie or gone.
 fn is_dead(pid: libc::pid_t) -> bool {
-    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
+    let Ok(stat) = crate::files::read_kernel(format!("/proc/{pid}/stat")) else { return true };
     // The name is in parentheses and may hold anything; the state follows the last one.
     stat.rsplit_once(')').is_none_or(|(_, rest)| matches!(rest.trim_start().chars().next(), Some('Z' | 'X')))
 }
 
 fn collect(dir: &Path, all: &mut Vec<libc::pid_t>) -> Result<(), Error> {
     let file = dir.join("cgroup.procs");
-    match fs::read_to_string(&file) {
+    match crate::files::read_kernel(&file) {
         // 0 stands for a process of another pid namespace, which cannot be named from here.
         Ok(text) => {
             all.extend(text.lines().filter_map(|l| l.parse::<libc::pid_t>().ok()).filter(|pid| *pid > 0));

@@ -4,7 +4,6 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -175,18 +174,6 @@ pub(super) fn euid() -> libc::uid_t {
     unsafe { libc::geteuid() }
 }
 
-/// The file system type (`f_type` of `statfs`).
-pub(super) fn file_system(path: &Path) -> io::Result<i64> {
-    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
-    // SAFETY: `statfs` is plain old data; all zero is valid.
-    let mut info: libc::statfs = unsafe { std::mem::zeroed() };
-    // SAFETY: a C string and a whole structure to write to.
-    match unsafe { libc::statfs(path.as_ptr(), &raw mut info) } {
-        0 => Ok(info.f_type),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
 /// A new event counter.
 pub(super) fn eventfd() -> io::Result<OwnedFd> {
     // SAFETY: no pointers.
@@ -203,15 +190,6 @@ pub(super) fn poll(fd: BorrowedFd<'_>, events: i16, wait: Duration) -> io::Resul
     // SAFETY: one `pollfd`.
     match unsafe { libc::poll(&raw mut poll, 1, wait) } {
         n if n >= 0 => Ok(n > 0),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
-/// Writes a few bytes to a descriptor: for a process between clone and exec, where nothing may be allocated.
-pub(super) fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
-    // SAFETY: the bytes are there for the call.
-    match unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) } {
-        n if n >= 0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
 }

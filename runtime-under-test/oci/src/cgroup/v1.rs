@@ -68,6 +68,9 @@ pub(super) fn pids(limit: i64) -> Vec<Setting> {
 }
 
 pub(super) fn block_io(io: &BlockIo, read: Read<'_>) -> Vec<Setting> {
+    if *io == BlockIo::default() {
+        return Vec::new();
+    }
     let prefix = if read("blkio.bfq.weight").is_some() { "blkio.bfq" } else { "blkio" };
     let mut all = Vec::new();
     all.extend(io.weight.map(|w| Setting::new(format!("{prefix}.weight"), w, "blockIO.weight")));

@@ -3,7 +3,6 @@
 use super::args::{Flag, Parsed};
 use super::help::out;
 use super::{Failed, Global, more, signals};
-use crate::bail;
 use crate::container::create::{Request, create};
 use crate::container::run::{Foreground, run};
 use crate::container::{Inherited, ops};
@@ -240,22 +239,7 @@ pub fn preserved(args: &Parsed) -> Result<u32> {
     Ok(Inherited::new(args.parsed("preserve-fds")?.unwrap_or(0))?.total)
 }
 
-fn refuse_systemd(global: &Global) -> Result<()> {
-    if global.systemd_cgroup {
-        let bus = ["/run/systemd/private", "/run/dbus/system_bus_socket"];
-        if !bus.iter().any(|b| std::path::Path::new(b).exists()) {
-            bail!(
-                "--systemd-cgroup: no systemd answers on this host (no bus at {}); use cgroupfs",
-                bus.join(" or ")
-            );
-        }
-        bail!("--systemd-cgroup is not supported by this runtime; use cgroupfs");
-    }
-    Ok(())
-}
-
 fn request(global: &Global, args: &Parsed) -> Result<Request> {
-    refuse_systemd(global)?;
     Ok(Request {
         id: args.id(false)?.to_owned(),
         root: global.root.clone(),
@@ -266,6 +250,7 @@ fn request(global: &Global, args: &Parsed) -> Result<Request> {
         no_pivot: args.on("no-pivot"),
         no_new_keyring: args.on("no-new-keyring"),
         inherited: Inherited::new(args.parsed("preserve-fds")?.unwrap_or(0))?,
+        systemd: global.systemd_cgroup,
         run: false,
         foreground: false,
     })

@@ -30,5 +30,6 @@ pub fn print(command: Option<&str>) {
 
 /// Writes to standard output; a closed one is no failure of the command.
 pub fn out(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let mut stdout = std::io::stdout();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }

@@ -197,5 +197,8 @@ pub fn checkpoint(global: &Global, args: &Parsed) -> Outcome {
 
 /// `restore`.
 pub fn restore(global: &Global, args: &Parsed) -> Outcome {
+    if global.systemd_cgroup {
+        return Err(Error::new("restore makes its cgroups itself: leave --systemd-cgroup out").into());
+    }
     Ok(criu::restore(&criu_request(global, args)?)? as u8)
 }

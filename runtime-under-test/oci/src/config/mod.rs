@@ -5,6 +5,8 @@
 //! - config.md "Valid values": a value of the wrong type or outside its range is an error.
 //! - config.md "Extensibility": unknown members are ignored.
 
+#[cfg(test)]
+mod fuzz;
 mod hooks;
 mod linux;
 mod object;
@@ -122,6 +124,11 @@ impl Spec {
         strict::no_duplicates(text).context("config.json")?;
         validate::spec(&spec).context("config.json")?;
         Ok(spec)
+    }
+
+    /// Parses the copy of a configuration that was valid when its container was made.
+    pub fn from_copy(bytes: &[u8]) -> Result<Self> {
+        serde_json::from_slice(bytes).context("saved configuration")
     }
 
     /// The member `linux.<name>` of the raw document, for modules with their own parser.

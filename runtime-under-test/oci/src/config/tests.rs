@@ -4,7 +4,7 @@ use super::Spec;
 use serde_json::{Value, json};
 
 /// A valid configuration that names every member this runtime reads itself.
-fn full() -> Value {
+pub(super) fn full() -> Value {
     let hook = || json!([{ "path": "/bin/x", "args": ["x"], "env": ["A=b"], "timeout": 1 }]);
     let map = || json!([{ "containerID": 0, "hostID": 1000, "size": 10 }]);
     json!({
@@ -64,7 +64,7 @@ fn process() -> Value {
 }
 
 /// JSON pointers of all values below `value`, the root left out.
-fn pointers(value: &Value, at: &str, out: &mut Vec<String>) {
+pub(super) fn pointers(value: &Value, at: &str, out: &mut Vec<String>) {
     let mut below = |name: String, v: &Value| {
         let pointer = format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"));
         out.push(pointer.clone());

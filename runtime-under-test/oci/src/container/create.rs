@@ -7,6 +7,7 @@
 use super::Inherited;
 use super::init::{self, Init};
 use super::join::Entrance;
+use super::ownership;
 use super::teardown::Undo;
 use crate::bail;
 use crate::cgroup::Cgroup;
@@ -19,6 +20,7 @@ use crate::rootfs;
 use crate::socket::{Channel, Kind, listen};
 use crate::state::{Record, Status, Store, process_stat, write_atomic};
 use crate::sys::{self, CloneArgs, Forked};
+use crate::systemd::Scope;
 use crate::{hooks, log, netdev, rdt, seccomp};
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
@@ -46,6 +48,8 @@ pub struct Request {
     pub no_new_keyring: bool,
     /// Descriptors of the caller.
     pub inherited: Inherited,
+    /// The cgroup is a scope of systemd.
+    pub systemd: bool,
     /// True for `run`: the caller of this function starts the program itself.
     pub run: bool,
     /// True for `run` in the foreground: it may keep the terminal.
@@ -159,6 +163,7 @@ fn prepare<'a>(request: &Request, spec: &'a Spec, bundle: &Path) -> Result<Init<
         console: None,
         listener: None,
         no_pivot: request.no_pivot,
+        managed: request.systemd,
         keyring: (!request.no_new_keyring).then(|| format!("_ses.{}", request.id)),
         listen_pid: request.inherited.listen > 0,
     })
@@ -175,7 +180,7 @@ fn build(
     undo: &mut Undo,
 ) -> Result<Built> {
     let spec = init.spec;
-    store.put("config.json", bytes)?;
+    store.keep_config(bytes)?;
     let mut record = Record {
         id: request.id.clone(),
         pid: 0,
@@ -186,22 +191,23 @@ fn build(
         owner: rustix::process::getuid().as_raw(),
         complete: false,
         cgroup: serde_json::Value::Null,
+        scope: scope(request, spec)?,
         annotations: spec.annotations.clone(),
         resctrl: Vec::new(),
     };
     let resources = spec.linux.resources.as_ref().cloned().unwrap_or_default();
-    let mut cgroup = plan_cgroup(spec, &request.id, &resources)?;
+    let mut cgroup = plan_cgroup(spec, &record, &resources)?;
     if let Some(cgroup) = &cgroup {
         record.cgroup = cgroup.save();
     }
     store.save(&record)?;
-    if let Some(cgroup) = &mut cgroup {
-        let made = cgroup.create().and_then(|()| cgroup.apply(&resources));
+    if let Some(cgroup) = cgroup.as_mut().filter(|_| record.scope.is_none()) {
+        let made = cgroup.create();
         record.cgroup = cgroup.save();
         undo.cgroup(cgroup.save());
         made.map_err(|e| Error::new(e.to_string()))?;
     }
-    if let Some(cgroup) = &cgroup {
+    if let Some(cgroup) = cgroup.as_ref().filter(|_| record.scope.is_none()) {
         init.entrance = Entrance::open(cgroup)?;
     }
     init.cgroup = cgroup;
@@ -218,10 +224,15 @@ fn build(
     if init.needs_help() {
         channel.say(Kind::Go)?;
     }
+    // From here on the first process is at work, and what follows is done beside it.
+    if let Some(cgroup) = init.cgroup.as_ref().filter(|_| record.scope.is_none()) {
+        cgroup.apply(&resources).map_err(|e| Error::new(e.to_string()))?;
+    }
+    let staged = store.stage(&Record { complete: true, ..record.clone() })?;
     let console = converse(&channel, store, &mut record, spec, init, undo)?;
 
     record.complete = true;
-    store.save(&record)?;
+    staged.commit()?;
     log::debug(|| format!("container {} is made, its first process is {pid}", record.id));
     hand_over(request, pid, &pidfd)?;
     if !request.run {
@@ -230,9 +241,32 @@ fn build(
     Ok((record, pidfd, channel, console))
 }
 
-fn plan_cgroup(spec: &Spec, id: &str, resources: &serde_json::Value) -> Result<Option<Cgroup>> {
-    let path = spec.linux.cgroups_path.as_deref().filter(|p| !p.is_empty());
-    Cgroup::plan(path, id, resources).map(Some).map_err(|e| Error::new(e.to_string()))
+/// The scope of `--systemd-cgroup`.
+fn scope(request: &Request, spec: &Spec) -> Result<Option<Scope>> {
+    if !request.systemd {
+        return Ok(None);
+    }
+    let user = !rustix::process::geteuid().is_root();
+    let scope = Scope::parse(spec.linux.cgroups_path.as_deref(), &request.id, user);
+    scope.map(Some).context("--systemd-cgroup")
+}
+
+fn plan_cgroup(spec: &Spec, record: &Record, resources: &serde_json::Value) -> Result<Option<Cgroup>> {
+    let managed = record.scope.as_ref().map(Scope::path).transpose().context("--systemd-cgroup")?;
+    let path = managed.as_deref().or(spec.linux.cgroups_path.as_deref()).filter(|p| !p.is_empty());
+    Cgroup::plan(path, &record.id, resources).map(Some).map_err(|e| Error::new(e.to_string()))
+}
+
+/// Has systemd make the scope around the first process, and does the rest of its cgroup.
+fn enter_scope(scope: &Scope, init: &Init<'_>, record: &mut Record, undo: &mut Undo) -> Result<()> {
+    let resources = init.spec.linux.resources.as_ref().cloned().unwrap_or_default();
+    undo.scope(scope.clone());
+    scope.start(&record.id, record.pid, &resources).context("--systemd-cgroup")?;
+    let Some(mut cgroup) = init.cgroup.clone() else { return Ok(()) };
+    let made = cgroup.create_around(record.pid).and_then(|()| cgroup.apply(&resources));
+    record.cgroup = cgroup.save();
+    undo.cgroup(cgroup.save());
+    made.map_err(|e| Error::new(e.to_string()))
 }
 
 /// Forks the first process into its namespaces.
@@ -276,8 +310,11 @@ fn connect_process(init: &Init<'_>, record: &mut Record, undo: &mut Undo) -> Res
     if init.namespaces.makes(NamespaceKind::User) {
         write_mappings(spec, pid)?;
     }
-    if let Some(cgroup) = &init.cgroup {
-        own_cgroup(spec, cgroup)?;
+    if let Some(scope) = record.scope.clone() {
+        enter_scope(&scope, init, record, undo)?;
+    }
+    if let (Some(cgroup), Some(uid)) = (&init.cgroup, ownership::host_uid(spec)) {
+        cgroup.chown(uid).map_err(|e| Error::new(e.to_string()))?;
     }
     if let Some(adj) = spec.process.as_ref().and_then(|p| *p.oom_score_adj) {
         std::fs::write(format!("/proc/{pid}/oom_score_adj"), adj.to_string())
@@ -312,28 +349,6 @@ fn write_mappings(spec: &Spec, pid: i32) -> Result<()> {
     }
     write("uid_map", &rootfs::map_lines(&spec.linux.uid_mappings)).context("linux.uidMappings")?;
     write("gid_map", &rootfs::map_lines(&spec.linux.gid_mappings)).context("linux.gidMappings")
-}
-
-/// config-linux.md "Cgroup ownership": only with a new cgroup namespace and cgroup mounted writable.
-fn own_cgroup(spec: &Spec, cgroup: &Cgroup) -> Result<()> {
-    let writable = spec.mounts.iter().any(|m| {
-        m.kind.as_deref().is_some_and(|k| k.starts_with("cgroup"))
-            && m.destination.trim_end_matches('/') == "/sys/fs/cgroup"
-            && !m.options.iter().any(|o| o == "ro" || o == "rro")
-    });
-    let Some(process) = spec.process.as_ref() else { return Ok(()) };
-    if !writable || !spec.new_namespace(NamespaceKind::Cgroup) || !spec.has_namespace(NamespaceKind::User) {
-        return Ok(());
-    }
-    let uid = process.user.uid;
-    let host = spec.linux.uid_mappings.iter().find_map(|m| {
-        let offset = uid.checked_sub(m.container_id)?;
-        (offset < m.size).then(|| m.host_id + offset)
-    });
-    match host {
-        Some(uid) => cgroup.chown(uid).map_err(|e| Error::new(e.to_string())),
-        None => Ok(()),
-    }
 }
 
 /// Talks with the first process until it waits for `start`. Returns the terminal of a foreground run.
@@ -397,7 +412,7 @@ pub fn send_listener(
 }
 
 /// Tells the caller the process: `--pid-file` and `--pidfd-socket`.
-pub fn hand_over(request: &Request, pid: i32, pidfd: &OwnedFd) -> Result<()> {
+fn hand_over(request: &Request, pid: i32, pidfd: &OwnedFd) -> Result<()> {
     if let Some(path) = &request.pid_file {
         write_atomic(path, pid.to_string().as_bytes(), 0o644).context("--pid-file")?;
     }

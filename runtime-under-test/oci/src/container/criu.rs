@@ -137,7 +137,7 @@ pub fn restore(request: &Request) -> Result<i32> {
     store.claim()?;
     let mut undo = Undo::new(store.clone(), &spec);
     let mut restored = || -> Result<Record> {
-        store.put("config.json", &bytes)?;
+        store.keep_config(&bytes)?;
         let mut record = new_record(request, bundle.clone(), rootfs.clone(), &spec);
         let resources = spec.linux.resources.as_ref().cloned().unwrap_or_default();
         let wrap = |e: crate::cgroup::Error| Error::new(e.to_string());
@@ -201,6 +201,7 @@ fn new_record(request: &Request, bundle: PathBuf, rootfs: PathBuf, spec: &Spec) 
         owner: rustix::process::getuid().as_raw(),
         complete: false,
         cgroup: serde_json::Value::Null,
+        scope: None,
         annotations: spec.annotations.clone(),
         resctrl: Vec::new(),
     }

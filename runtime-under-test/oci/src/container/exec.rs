@@ -120,7 +120,7 @@ pub fn exec(request: &Request) -> Result<i32> {
         last_affinity: affinity.1,
         listen: request.inherited.listen > 0,
     };
-    let (pid, pidfd, channel) = fork(&mut task)?;
+    let (pid, pidfd, channel) = fork(&mut task, &record)?;
     let talked = talk(request, &store, &record, &task, (pid, &pidfd), &channel);
     let master = match talked {
         Ok(master) => master,
@@ -253,12 +253,26 @@ struct Task<'a> {
     listen: bool,
 }
 
-fn fork(task: &mut Task<'_>) -> Result<(i32, OwnedFd, Channel)> {
+/// Forks into the container's cgroup, or into that of its first process when the container has made cgroups of its own
+/// below: then the topmost one takes no processes.
+fn clone_beside(task: &mut Task<'_>, record: &Record) -> Result<Forked> {
+    match sys::clone3(&CloneArgs { flags: 0, cgroup: task.entrance.born_in() }) {
+        Err(e) if e.raw_os_error() == Some(libc::EBUSY) => {
+            let cgroup = state::cgroup(record).map(|c| c.unified_beside(record.pid)).transpose();
+            if let Some(dir) = cgroup.map_err(|e| Error::new(e.to_string()))?.flatten() {
+                task.entrance.move_to(&dir)?;
+            }
+            sys::clone3(&CloneArgs { flags: 0, cgroup: task.entrance.born_in() }).context("fork")
+        }
+        other => other.context("fork"),
+    }
+}
+
+fn fork(task: &mut Task<'_>, record: &Record) -> Result<(i32, OwnedFd, Channel)> {
     let (ours, theirs) = tty::pair()?;
     let channel = Channel(ours);
     let staged = task.join.pid && !lend_pid_namespace(&task.join)?;
-    let args = CloneArgs { flags: 0, cgroup: task.entrance.born_in() };
-    match sys::clone3(&args).context("fork")? {
+    match clone_beside(task, record)? {
         Forked::Child => {
             drop(channel);
             log::detach();

@@ -51,6 +51,8 @@ pub struct Init<'a> {
     pub listener: Option<OwnedFd>,
     /// `--no-pivot`.
     pub no_pivot: bool,
+    /// The cgroup is made by a service manager, around this process.
+    pub managed: bool,
     /// Name of the new session keyring.
     pub keyring: Option<String>,
     /// Whether `LISTEN_PID` has to be set.
@@ -59,9 +61,9 @@ pub struct Init<'a> {
 
 impl Init<'_> {
     /// True when the runtime has to do something from outside before this process can go on: write the id
-    /// mappings, move network devices.
+    /// mappings, move network devices, have a service manager make the cgroup.
     pub fn needs_help(&self) -> bool {
-        self.namespaces.makes(NamespaceKind::User) || !self.net_devices.is_empty()
+        self.namespaces.makes(NamespaceKind::User) || !self.net_devices.is_empty() || self.managed
     }
 }
 
@@ -109,6 +111,11 @@ pub fn become_root() {
 
 fn live(init: &mut Init<'_>, channel: &Channel) -> Result<()> {
     sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64)?;
+    // Processes of a PID namespace that is joined must not look into this one. In a new user namespace it needs its
+    // own files in procfs for a moment, see below.
+    if !init.namespaces.makes(NamespaceKind::User) {
+        let _ = sys::prctl(libc::PR_SET_DUMPABLE, 0);
+    }
     init.entrance.enter()?;
     if init.needs_help() {
         channel.expect(Kind::Go)?;
@@ -279,6 +286,7 @@ fn wait_and_run(init: &mut Init<'_>, channel: &Channel) -> Result<()> {
     }
     // From here on the end of the runtime shows as the end of the talk, until it says go.
     sys::prctl(libc::PR_SET_PDEATHSIG, 0)?;
+    sys::reset_signals();
     if init.listener.is_some() {
         sys::end_on_signals();
     }
@@ -360,7 +368,7 @@ fn run(init: &Init<'_>, setup: &Setup, file: &CString, door: &Channel, filter: b
         let state = record.document(Status::Created, own_pid()).to_string();
         hooks::run("startContainer", &list.start_container, &state, setup.program.env())?;
     }
+    // Signals were reset before; the handlers that were set since go with exec.
     let _ = door;
-    sys::reset_signals();
     Ok(setup.program.exec(file))
 }

@@ -23,13 +23,11 @@ impl Entrance {
     /// Opens what leads into the cgroup.
     pub fn open(cgroup: &Cgroup) -> Result<Self> {
         let mut entrance = Self::default();
-        for (controller, dir) in cgroup.paths() {
-            // A hierarchy with several controllers is listed once for each: joining again changes nothing.
-            if controller.is_empty() || dir.join("cgroup.controllers").exists() {
-                entrance.unified = Some(open(&dir, OFlags::PATH | OFlags::DIRECTORY)?);
-            } else {
-                entrance.tasks.push(open(&dir.join("tasks"), OFlags::WRONLY)?);
-            }
+        for dir in cgroup.v1_dirs() {
+            entrance.tasks.push(open(&dir.join("tasks"), OFlags::WRONLY)?);
+        }
+        if let Some(dir) = cgroup.unified_dir() {
+            entrance.unified = Some(open(&dir, OFlags::PATH | OFlags::DIRECTORY)?);
         }
         Ok(entrance)
     }
@@ -37,6 +35,12 @@ impl Entrance {
     /// The directory for `CLONE_INTO_CGROUP`.
     pub fn born_in(&self) -> Option<BorrowedFd<'_>> {
         self.unified.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Has the child be born elsewhere in cgroup v2.
+    pub fn move_to(&mut self, dir: &Path) -> Result<()> {
+        self.unified = Some(open(dir, OFlags::PATH | OFlags::DIRECTORY)?);
+        Ok(())
     }
 
     /// In the child: moves itself into the v1 hierarchies.

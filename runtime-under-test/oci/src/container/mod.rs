@@ -7,6 +7,7 @@ mod fds;
 mod init;
 mod join;
 pub mod ops;
+mod ownership;
 pub mod run;
 mod teardown;
 pub mod update;

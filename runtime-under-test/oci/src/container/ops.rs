@@ -17,21 +17,24 @@ use std::path::Path;
 /// the container and MUST generate an error".
 pub fn start(root: &Path, id: &str) -> Result<()> {
     let (store, record) = state::open(root, id)?;
-    match store.status(&record) {
-        Status::Created => {}
-        Status::Stopped => bail!("cannot start a container that has stopped"),
-        status => bail!("cannot start a container in the {} state", status.name()),
-    }
-    // "process ... MUST be set when start is called". The raw text tells without parsing when there is none
-    // of what the rest of this function needs.
+    // Knocking asks at once whether the first process waits and, if so, begins the talk.
+    let door = if record.complete && state::alive(&record) {
+        connect(&store.start_socket(), SocketType::SEQPACKET).ok()
+    } else {
+        None
+    };
+    let Some(door) = door else {
+        match store.status(&record) {
+            Status::Stopped => bail!("cannot start a container that has stopped"),
+            status => bail!("cannot start a container in the {} state", status.name()),
+        }
+    };
+    // "process ... MUST be set when start is called".
     let spec = store.config()?;
     if spec.process.is_none() {
         bail!("cannot start: the configuration has no process");
     }
-    let socket = match connect(&store.start_socket(), SocketType::SEQPACKET) {
-        Ok(socket) => Channel(socket),
-        Err(e) => bail!("cannot start a container that is not in the created state ({e})"),
-    };
+    let socket = Channel(door);
     let _ = socket.say(Kind::Go);
     match socket.hear()? {
         Some((Kind::Starting, ..)) => {}

@@ -1,11 +1,13 @@
 //! Undoing: after a failed create, and at delete.
 
+use crate::cgroup::Cgroup;
 use crate::config::{Hook, Spec};
 use crate::error::{Error, Result};
 use crate::log;
 use crate::netdev::HandedIn;
 use crate::state::{self, Record, Status, Store};
 use crate::sys;
+use crate::systemd::Scope;
 use crate::{hooks, rdt};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -16,6 +18,7 @@ pub struct Undo {
     store: Store,
     process: Option<(i32, OwnedFd)>,
     cgroup: serde_json::Value,
+    scope: Option<Scope>,
     resctrl: Vec<PathBuf>,
     net_devices: Option<HandedIn>,
     poststop: Vec<Hook>,
@@ -33,6 +36,7 @@ impl Undo {
             store,
             process: None,
             cgroup: serde_json::Value::Null,
+            scope: None,
             resctrl: Vec::new(),
             net_devices: None,
             poststop: spec.hooks.as_ref().map(|h| h.poststop.clone()).unwrap_or_default(),
@@ -44,6 +48,11 @@ impl Undo {
     /// A cgroup was made.
     pub fn cgroup(&mut self, saved: serde_json::Value) {
         self.cgroup = saved;
+    }
+
+    /// A service manager is asked for a scope.
+    pub fn scope(&mut self, scope: Scope) {
+        self.scope = Some(scope);
     }
 
     /// The first process exists.
@@ -85,6 +94,9 @@ impl Undo {
             let _ = sys::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
             let _ = sys::wait_pid(pid);
         }
+        if let Some(Err(e)) = self.scope.take().map(|s| s.stop()) {
+            log::warn(&e.to_string());
+        }
         remove_cgroup(&self.cgroup);
         rdt::remove(&self.resctrl);
         unmount_shared(self.rootfs.as_ref().and(record.as_ref()).map(|r| &r.rootfs));
@@ -104,7 +116,7 @@ pub fn remove_cgroup(saved: &serde_json::Value) {
     }
     let remove = || -> Result<()> {
         let wrap = |e: crate::cgroup::Error| Error::new(e.to_string());
-        let cgroup = crate::cgroup::Cgroup::load(saved).map_err(wrap)?;
+        let cgroup = Cgroup::load(saved).map_err(wrap)?;
         if !cgroup.exists() {
             return Ok(());
         }
@@ -139,14 +151,17 @@ pub fn poststop(hooks: &[Hook], record: &Record) {
 pub fn destroy(store: &Store, record: &Record) -> Result<()> {
     kill_first(record);
     let spec = store.config().ok();
-    let cgroup_gone = || match state::cgroup(record) {
-        Some(cgroup) if cgroup.exists() => {
-            cgroup.kill_all()?;
-            cgroup.delete()
-        }
-        _ => Ok(()),
-    };
-    cgroup_gone().map_err(|e| Error::new(format!("removing the cgroup: {e}")))?;
+    let cgroup = state::cgroup(record);
+    // Of a container that has stopped, nothing but the empty directories is left, as a rule.
+    let idle = record.scope.is_none() && cgroup.as_ref().is_some_and(Cgroup::delete_idle);
+    if !idle && let Some(cgroup) = cgroup.filter(Cgroup::exists) {
+        let wrap = |e: crate::cgroup::Error| Error::new(format!("removing the cgroup: {e}"));
+        cgroup.kill_all().map_err(wrap)?;
+        stop_scope(record);
+        cgroup.delete().map_err(wrap)?;
+    } else {
+        stop_scope(record);
+    }
     rdt::remove(&record.resctrl);
     if spec.as_ref().is_some_and(|s| !s.has_namespace(crate::config::NamespaceKind::Mount)) {
         unmount_shared(Some(&record.rootfs));
@@ -155,6 +170,13 @@ pub fn destroy(store: &Store, record: &Record) -> Result<()> {
     let hooks = spec.and_then(|s| s.hooks.0).map(|h| h.poststop).unwrap_or_default();
     poststop(&hooks, record);
     Ok(())
+}
+
+/// A manager that does not answer must not keep the container from going: its directories go all the same.
+fn stop_scope(record: &Record) {
+    if let Some(Err(e)) = record.scope.as_ref().map(Scope::stop) {
+        log::warn(&e.to_string());
+    }
 }
 
 /// Kills the first process and waits for its end, within a bound.

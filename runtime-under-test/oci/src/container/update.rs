@@ -28,7 +28,8 @@ pub fn update(root: &Path, id: &str, document: Option<&Path>, settings: Vec<Sett
     if !resources.is_object() {
         bail!("the resource document is not an object");
     }
-    cgroup_of(&record)?.update(&resources).map_err(|e| Error::new(e.to_string()))
+    cgroup_of(&record)?.update(&resources).map_err(|e| Error::new(e.to_string()))?;
+    record.scope.as_ref().map_or(Ok(()), |scope| scope.update(&resources))
 }
 
 fn read(path: &Path) -> Result<Value> {

@@ -62,7 +62,7 @@ impl Program {
             bail!("exec: \"\": executable file not found in $PATH");
         }
         if name.as_bytes().contains(&b'/') {
-            executable(Path::new(name)).map_err(|e| Error::new(format!("exec: {}: {e}", name.display())))?;
+            executable(Path::new(name)).with_context(|| format!("exec: {:?}", name.display()))?;
             return Ok(self.argv[0].clone());
         }
         let mut denied = None;
@@ -83,7 +83,7 @@ impl Program {
             }
         }
         match denied {
-            Some(e) => bail!("exec: {}: {e}", name.display()),
+            Some(e) => Err(e).with_context(|| format!("exec: {:?}", name.display())),
             None => bail!("exec: {:?}: executable file not found in $PATH", name.display()),
         }
     }

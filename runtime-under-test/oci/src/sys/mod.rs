@@ -2,6 +2,7 @@
 //! the seccomp and device-program loaders.
 #![allow(unsafe_code)]
 
+mod entry;
 mod fork;
 mod mount;
 mod task;

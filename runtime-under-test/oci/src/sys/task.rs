@@ -286,3 +286,25 @@ pub fn close_from(first: u32) -> io::Result<()> {
     // SAFETY: at this point all of them are inherited, so nothing in this process owns one.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) }).map(|_| ())
 }
+
+/// Opens those of the three standard streams that are closed, on the null device.
+pub fn open_standard_streams() -> io::Result<()> {
+    let mut streams = [0, 1, 2].map(|fd| libc::pollfd { fd, events: 0, revents: 0 });
+    // SAFETY: three valid structures.
+    check(libc::c_long::from(unsafe { libc::poll(streams.as_mut_ptr(), 3, 0) }))?;
+    for stream in streams.iter().filter(|s| s.revents & libc::POLLNVAL != 0) {
+        // The lowest free number is this one, as those below are open by now.
+        // SAFETY: the path is a C string.
+        let fd = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
+        if fd != stream.fd {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Makes writing to a pipe that nobody reads an error instead of the end of the process. [`reset_signals`] undoes it.
+pub fn ignore_broken_pipes() {
+    // SAFETY: no code of ours is installed.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}

@@ -15,7 +15,7 @@ struct Files(PathBuf);
 
 impl Files {
     fn text(&self, file: &str) -> Option<String> {
-        fs::read_to_string(self.0.join(file)).ok()
+        crate::files::read_kernel(self.0.join(file)).ok()
     }
 
     /// A number; `max` is the largest one.
