@@ -79,7 +79,7 @@ fn follow(runtime: Pid, who: Who, at: Option<usize>) -> (usize, Option<i32>) {
                 pid
             }
             // A new child, which is traced from its first moment.
-            WaitStatus::PtraceEvent(pid, _, event) if event == nix::libc::PTRACE_EVENT_STOP => {
+            WaitStatus::PtraceEvent(pid, _, event) if event == libc::PTRACE_EVENT_STOP => {
                 if who == Who::Child && pid != runtime && victim.is_none() {
                     victim = Some(pid);
                 }
@@ -87,7 +87,7 @@ fn follow(runtime: Pid, who: Who, at: Option<usize>) -> (usize, Option<i32>) {
             }
             WaitStatus::PtraceEvent(pid, _, event) => {
                 // What the shell did before it became the runtime does not count.
-                if event == nix::libc::PTRACE_EVENT_EXEC && who == Who::Runtime && !started {
+                if event == libc::PTRACE_EVENT_EXEC && who == Who::Runtime && !started {
                     (started, steps) = (true, 0);
                 }
                 pid
@@ -96,7 +96,7 @@ fn follow(runtime: Pid, who: Who, at: Option<usize>) -> (usize, Option<i32>) {
                 let _ = ptrace::syscall(pid, Some(signal));
                 continue;
             }
-            other => panic!("unexpected {other:?}"),
+            WaitStatus::Continued(pid) => pid,
         };
         // It may have been killed meanwhile.
         let _ = ptrace::syscall(pid, None);
