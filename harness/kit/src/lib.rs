@@ -18,6 +18,7 @@ pub mod hook;
 pub mod host;
 pub mod job;
 pub mod leak;
+pub mod net;
 pub mod patch;
 pub mod probe;
 pub mod reaper;

@@ -212,6 +212,13 @@ impl Answers {
         }
     }
 
+    /// The facts of the first step of this name, which a program in this container has a right to: a refusal is a
+    /// violation.
+    pub fn granted(&self, step: &str) -> Result<&Value, Stop> {
+        let refused = |r: &Refusal| Stop::violation(format!("the kernel answers `{step}`"), r.error.clone());
+        self.first(step)?.result.as_ref().map_err(refused)
+    }
+
     /// Trouble: the probe's answer is missing.
     fn lost(&self, step: &str) -> Stop {
         let tail: String = self.raw.chars().rev().take(300).collect::<Vec<_>>().into_iter().rev().collect();

@@ -115,7 +115,7 @@ async fn process_is_in_the_cgroups(cx: &mut Cx) -> Verdict {
 #[case(covers = ["cli.exec.detach"])]
 async fn detached_returns_while_the_program_runs(cx: &mut Cx) -> Verdict {
     let container = running(cx).await?;
-    let nonce = format!("{}-detached", container.nonce());
+    let nonce = format!("{}-beside", container.nonce());
     let stem = cx.dir().join("detached");
     let args = ["exec", "--detach", container.id(), "/probe", &probe::pause().text(&nonce, None)];
     cx.runtime().call_with(&args, output_at(&stem)).await?.must_succeed()?;

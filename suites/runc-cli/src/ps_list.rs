@@ -38,7 +38,7 @@ async fn processes_are_an_array_of_numbers(cx: &mut Cx) -> Verdict {
 async fn processes_of_exec_are_among_them(cx: &mut Cx) -> Verdict {
     need_verb(cx, "ps").await?;
     let container = running(cx).await?;
-    let nonce = format!("{}-detached", container.nonce());
+    let nonce = format!("{}-beside", container.nonce());
     let stem = cx.dir().join("detached");
     let args = ["exec", "--detach", container.id(), "/probe", &probe::pause().text(&nonce, None)];
     cx.runtime().call_with(&args, output_at(&stem)).await?.must_succeed()?;

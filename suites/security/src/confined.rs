@@ -3,6 +3,7 @@
 use super::support::{answers_or_refusal, canary, descriptors, untouched, without_dev};
 use plimsoll_kit::host;
 use plimsoll_kit::prelude::*;
+use plimsoll_kit::runtime::CallOptions;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -18,6 +19,8 @@ pub static CASES: &[Case] = &[
     linked_dev_stays_inside,
     id_that_is_a_path_is_refused,
     cgroups_path_stays_in_the_hierarchy,
+    cgroup_of_exec_stays_in_the_container_s,
+    exec_directory_by_a_descriptor_stays_inside,
     root_file_system_is_not_changed,
 ];
 
@@ -113,16 +116,35 @@ async fn missing_parents_are_made_inside(cx: &mut Cx) -> Verdict {
     untouched(&dir)
 }
 
-/// Where /proc is a link the bundle is refused, or /proc is a real procfs.
-#[case(covers = ["sec.proc-symlink-refused"])]
+const KERNEL: &[Variant] =
+    &[Variant::new("proc", &[]), Variant::new("proc-to-volume", &[]), Variant::new("sys", &[])];
+
+/// Where /proc or /sys is a link, or a volume of another container lies over it, the bundle is refused or the real
+/// file system of the kernel is there.
+#[case(covers = ["sec.proc-symlink-refused"], matrix(what = KERNEL))]
 async fn linked_proc_is_procfs_or_refused(cx: &mut Cx) -> Verdict {
-    let script = probe::script().ask_with("statfs", json!({ "path": "/proc/" }));
-    let builder = cx.container(script).rootfs(|root| {
-        fs::remove_dir(root.join("proc"))?;
-        symlink("/mnt", root.join("proc"))
+    let what = cx.param("what").split('-').next().unwrap_or_default().to_owned();
+    let script = probe::script().ask_with("statfs", json!({ "path": format!("/{what}/") }));
+    let mut builder = cx.container(script);
+    if cx.param("what") == "proc-to-volume" {
+        let volume = cx.dir().join("volume");
+        fs::create_dir_all(volume.join("inner"))?;
+        builder = builder.with(|config| {
+            let bind = json!({ "destination": "/volume", "type": "bind", "source": volume, "options": ["rbind"] });
+            if let Some(mounts) = config["mounts"].as_array_mut() {
+                mounts.insert(0, bind);
+            }
+        });
+    }
+    let target = if cx.param("what") == "proc-to-volume" { "/volume/inner" } else { "/mnt" };
+    let link = what.clone();
+    let builder = builder.rootfs(move |root| {
+        fs::remove_dir(root.join(&link))?;
+        symlink(target, root.join(link))
     });
     let Some(answers) = answers_or_refusal(builder).await? else { return Ok(()) };
-    check_eq!(answers.facts("statfs")?["type_number"], json!(0x9fa0), "the file system type of /proc");
+    let magic = if what == "proc" { 0x9fa0 } else { 0x6265_6572 };
+    check_eq!(answers.facts("statfs")?["type_number"], json!(magic), "the file system type of /{what}");
     Ok(())
 }
 
@@ -202,6 +224,54 @@ async fn cgroups_path_stays_in_the_hierarchy(cx: &mut Cx) -> Verdict {
         check!(!above, "nothing above the hierarchy", "{name} at {}", parent.display());
     }
     Ok(())
+}
+
+/// A sub-cgroup of exec with parent steps is refused or lies in the container's own cgroup.
+#[case(covers = ["sec.cgroup-path-confined"], matrix(path = STEPS))]
+async fn cgroup_of_exec_stays_in_the_container_s(cx: &mut Cx) -> Verdict {
+    let help = cx.runtime().call(&["exec", "--help"]).await?;
+    let knows = format!("{}{}", help.stdout, help.stderr).contains("-cgroup");
+    let lack = || Stop::NotApplicable {
+        capability: "exec-cgroup".into(),
+        reason: "the help of `exec` does not name --cgroup".into(),
+    };
+    knows.then_some(()).ok_or_else(lack)?;
+    let container = cx.container(probe::ask(["cgroups"]).pause()).running().await?;
+    let path = match cx.param("path") {
+        "relative" => "../../..",
+        "absolute" => "/../../..",
+        _ => "a/../../..",
+    };
+    let (call, answers) = container.exec(&["--cgroup", path], &probe::ask(["cgroups"])).await?;
+    if !call.succeeded() {
+        call.must_fail()?;
+        return Ok(());
+    }
+    let lines = |a: &Answers| Ok::<_, Stop>(a.facts("cgroups")?["lines"].as_array().cloned().unwrap_or_default());
+    let own = lines(&container.answers_so_far()?)?;
+    for (line, own) in lines(&answers)?.iter().zip(&own) {
+        let (line, own) = (line.as_str().unwrap_or_default(), own.as_str().unwrap_or_default());
+        check!(line.starts_with(own), format!("a cgroup below {own:?}, or an error"), "{line:?}");
+    }
+    Ok(())
+}
+
+/// A working directory of exec that names a descriptor is refused or lies below the root.
+#[case(covers = ["sec.cwd.no-proc-fd"], matrix(fd = NUMBERS))]
+async fn exec_directory_by_a_descriptor_stays_inside(cx: &mut Cx) -> Verdict {
+    let container = cx.container(probe::pause()).running().await?;
+    let cwd = format!("/proc/self/fd/{}", cx.param("fd"));
+    let nonce = format!("{}-cwd", container.nonce());
+    let text = probe::ask(["cwd"]).text(&nonce, None);
+    let options = CallOptions { fds: descriptors(&canary(cx)?, 10)?, ..CallOptions::default() };
+    let args = ["exec", "--cwd", &cwd, container.id(), "/probe", &text];
+    let call = cx.runtime().call_with(&args, options).await?;
+    let answers = Answers::parse(&call.stdout, &nonce);
+    if !answers.is_done() {
+        call.must_fail()?;
+        return Ok(());
+    }
+    reachable(Some(&answers))
 }
 
 fn listing(dir: &Path, into: &mut BTreeSet<String>) -> std::io::Result<()> {

@@ -1,6 +1,7 @@
 //! What a process of the container can reach and do.
 
-use super::support::{answers_or_refusal, without_dev};
+use super::support::{answers_or_refusal, canary, untouched, without_dev};
+use plimsoll_kit::exec::Exec;
 use plimsoll_kit::prelude::*;
 use std::os::unix::fs::symlink;
 
@@ -10,6 +11,8 @@ pub static CASES: &[Case] = &[
     mount_over_a_part_of_proc_is_refused,
     masked_file_is_the_null_device,
     console_is_the_terminal,
+    prepared_console_stays_inside,
+    parameter_is_effective_on_the_host,
     odd_user_is_refused_or_exact,
     exec_has_no_inheritable_capability,
     exec_gains_no_privileges,
@@ -71,10 +74,60 @@ async fn console_is_the_terminal(cx: &mut Cx) -> Verdict {
         probe::ask(["stdio_tty"]).ask_with("stat", json!({ "path": "/dev/console", "follow": true }));
     let container = cx.container(script.pause()).terminal().running().await?;
     let answers = container.answers_so_far()?;
-    let (stdio, stat) = (&answers.facts("stdio_tty")?["stdio"][0], answers.facts("stat")?);
+    let (stdio, stat) = (&answers.facts("stdio_tty")?["stdio"][0], answers.granted("stat")?);
     check_eq!(stat["type"], json!("char"), "the type of /dev/console");
     check_eq!(stat["rdev_major"], stdio["rdev_major"], "its major number");
     check_eq!(stat["rdev_minor"], stdio["rdev_minor"], "its minor number");
+    Ok(())
+}
+
+const PREPARED: &[Variant] = &[
+    Variant::new("link", &[]),
+    Variant::new("dangling-link", &[]),
+    Variant::new("directory", &[]),
+    Variant::new("file", &[]),
+];
+
+/// Where the root file system has a console of its own, nothing appears outside, and the console is the terminal or
+/// the bundle is refused.
+#[case(covers = ["sec.console.source-verified"], matrix(console = PREPARED))]
+async fn prepared_console_stays_inside(cx: &mut Cx) -> Verdict {
+    let dir = canary(cx)?;
+    let kind = cx.param("console").to_owned();
+    let target = if kind == "link" { dir.clone() } else { dir.join("missing") };
+    let script =
+        probe::ask(["stdio_tty"]).ask_with("stat", json!({ "path": "/dev/console", "follow": true }));
+    let builder = cx.container(script).terminal().with(without_dev).rootfs(move |root| {
+        let console = root.join("dev/console");
+        match kind.as_str() {
+            "directory" => std::fs::create_dir(console),
+            "file" => std::fs::write(console, ""),
+            _ => symlink(target, console),
+        }
+    });
+    let answers = answers_or_refusal(builder).await?;
+    untouched(&dir)?;
+    let Some(answers) = answers else { return Ok(()) };
+    let (stdio, stat) = (&answers.facts("stdio_tty")?["stdio"][0], answers.granted("stat")?);
+    check_eq!(stat["rdev_major"], stdio["rdev_major"], "the major number of /dev/console");
+    check_eq!(stat["rdev_minor"], stdio["rdev_minor"], "the minor number of /dev/console");
+    Ok(())
+}
+
+/// A kernel parameter is that of the process's own namespace, and not a file that only looks like it.
+#[case(covers = ["sec.procfs-write-effective"])]
+async fn parameter_is_effective_on_the_host(cx: &mut Cx) -> Verdict {
+    let script = probe::script().ask_with("sysctl", json!({ "name": "net.ipv4.ip_default_ttl" }));
+    let text: Value = serde_json::from_str(&script.text("beside", None)).unwrap_or_default();
+    let builder = cx.container(probe::pause()).set("/linux/sysctl", json!({ "net.ipv4.ip_default_ttl": "77" }));
+    let container = builder.running().await?;
+    // Another process of the harness in the container's network namespace, with the host's own procfs.
+    let enter = json!({ "path": format!("/proc/{}/ns/net", container.pid()?), "type": "net" });
+    let outer = probe::script().act("setns", enter).act("spawn", json!({ "script": text, "wait": true }));
+    let exec = Exec::new(&cx.probe_path(), cx.dir().join("beside")).args([outer.text("outer", None)]);
+    let call = exec.run(cx.runtime().reaper()).await?;
+    let answers = Answers::parse(&call.stdout, "beside");
+    check_eq!(answers.facts("sysctl")?["value"], json!("77"), "the parameter as the host reads it");
     Ok(())
 }
 
@@ -86,6 +139,8 @@ const USERS: &[Variant] = &[
     Variant::new("too-large", &[]),
     Variant::new("negative", &[]),
     Variant::new("trailing-colon", &[]),
+    Variant::new("leading-colon", &[]),
+    Variant::new("empty", &[]),
 ];
 
 /// A user that is no proper number is an error or exactly the user that was meant.
@@ -98,6 +153,8 @@ async fn odd_user_is_refused_or_exact(cx: &mut Cx) -> Verdict {
         "hexadecimal" => "0x3e8",
         "too-large" => "4294967296",
         "negative" => "-1",
+        "leading-colon" => ":1000",
+        "empty" => "",
         _ => "1000:",
     };
     let container = cx.container(probe::pause()).running().await?;
@@ -107,6 +164,11 @@ async fn odd_user_is_refused_or_exact(cx: &mut Cx) -> Verdict {
         return Ok(());
     }
     let uid = &answers.facts("identity")?["uid"];
+    if matches!(cx.param("user"), "leading-colon" | "empty") {
+        // No user is named: that of the configuration, which is 0, is what was asked for.
+        check_eq!(*uid, json!(0), "the user that {user:?} gives");
+        return Ok(());
+    }
     if matches!(cx.param("user"), "trailing-letters" | "too-large" | "negative") {
         return Err(Stop::violation(
             format!("an error for the user {user:?}"),
@@ -176,6 +238,8 @@ const SWITCHES: &[Variant] = &[
     Variant::new("core-pattern", &[]),
     Variant::new("modprobe", &[]),
     Variant::new("uevent-helper", &[]),
+    Variant::new("interrupts", &[]),
+    Variant::new("kernel-security", &[]),
 ];
 
 /// A switch of the host's kernel cannot be opened for writing.
@@ -185,6 +249,8 @@ async fn switch_of_the_kernel_is_not_writable(cx: &mut Cx) -> Verdict {
         "sysrq" => "/proc/sysrq-trigger",
         "core-pattern" => "/proc/sys/kernel/core_pattern",
         "modprobe" => "/proc/sys/kernel/modprobe",
+        "interrupts" => "/proc/irq/default_smp_affinity",
+        "kernel-security" => "/sys/kernel/mm/transparent_hugepage/enabled",
         _ => "/sys/kernel/uevent_helper",
     };
     let script = probe::script().ask_with("open", json!({ "path": path, "flags": ["w"] }));

@@ -5,8 +5,10 @@ use plimsoll_kit::case::Drives;
 use plimsoll_kit::{Section, Suite};
 
 pub mod confined;
+pub mod host;
 pub mod inside;
 pub mod leaks;
+pub mod races;
 pub mod support;
 
 /// One line per file.
@@ -14,6 +16,8 @@ pub static SECTIONS: &[Section] = &[
     Section { name: "leaks", cases: leaks::CASES },
     Section { name: "confined", cases: confined::CASES },
     Section { name: "inside", cases: inside::CASES },
+    Section { name: "host", cases: host::CASES },
+    Section { name: "races", cases: races::CASES },
 ];
 
 /// The suite.

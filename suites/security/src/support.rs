@@ -43,6 +43,22 @@ pub fn open_inodes(container: &Container) -> Result<BTreeSet<(u64, u64)>, Stop> 
     Ok(entries.flatten().filter_map(inode).collect())
 }
 
+/// Directories that the init process of a container holds open, but for its own root and for procfs.
+pub fn open_directories(container: &Container) -> Result<Vec<String>, Stop> {
+    let dir = format!("/proc/{}/fd", container.pid()?);
+    let root = inode(&container.bundle().rootfs())?;
+    let entries = fs::read_dir(&dir).map_err(|e| Stop::setup(format!("listing {dir}: {e}")))?;
+    let mut open = Vec::new();
+    for entry in entries.flatten() {
+        let (Ok(meta), Ok(target)) = (fs::metadata(entry.path()), fs::read_link(entry.path())) else { continue };
+        let process = target.starts_with("/proc");
+        if meta.is_dir() && !process && (meta.dev(), meta.ino()) != root {
+            open.push(target.display().to_string());
+        }
+    }
+    Ok(open)
+}
+
 /// Device and inode of a path.
 pub fn inode(path: &Path) -> Result<(u64, u64), Stop> {
     let meta = fs::metadata(path)?;

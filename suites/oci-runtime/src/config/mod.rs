@@ -10,6 +10,7 @@ pub mod hooks_entry;
 pub mod hooks_when;
 pub mod hooks_where;
 pub mod limits;
+pub mod mapped_mounts;
 pub mod mount_options;
 pub mod mounts;
 pub mod oci_version;
@@ -32,6 +33,7 @@ pub static SECTIONS: &[Section] = &[
     Section { name: "root", cases: root::CASES },
     Section { name: "mounts", cases: mounts::CASES },
     Section { name: "mount-options", cases: mount_options::CASES },
+    Section { name: "mapped-mounts", cases: mapped_mounts::CASES },
 ];
 
 /// Rows without a case.

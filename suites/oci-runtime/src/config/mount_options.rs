@@ -16,7 +16,6 @@ pub static CASES: &[Case] = &[
     remount_changes_an_earlier_mount,
     read_only_mount_refuses_writes,
     noexec_mount_refuses_programs,
-    mapping_without_any_mapping_is_error,
     copy_up_is_recorded,
 ];
 
@@ -300,20 +299,6 @@ async fn noexec_mount_refuses_programs(cx: &mut Cx) -> Verdict {
     check_eq!(of "mount-option.exec"; open.first("exec")?.errno(), 0, "errno of executing on an exec mount");
     let closed = cx.container(script()).mount(tmpfs(&["noexec"])).answers().await?;
     check_eq!(closed.first("exec")?.errno(), 13, "errno of executing on a noexec mount");
-    Ok(())
-}
-
-const MAPPING: &[Variant] = &[
-    Variant::new("idmap", &["mount-option.idmap.no-userns-errors"]),
-    Variant::new("ridmap", &["mount-option.ridmap.no-userns-errors"]),
-];
-
-/// An id-mapped mount without mappings and without a user namespace is an error.
-#[case(covers = [], matrix(option = MAPPING))]
-async fn mapping_without_any_mapping_is_error(cx: &mut Cx) -> Verdict {
-    let source = layered(cx, false)?;
-    let option = cx.param("option").to_owned();
-    cx.container(probe::exit(0)).mount(bind(&source, &["rbind", &option])).rejected().await?;
     Ok(())
 }
 

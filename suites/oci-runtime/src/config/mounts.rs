@@ -1,4 +1,4 @@
-//! config.md, mounts: order, destination, source, type, id mappings.
+//! config.md, mounts: order, destination, source, type, options of the file system and of mount(8).
 
 use plimsoll_kit::prelude::*;
 
@@ -12,8 +12,7 @@ pub static CASES: &[Case] = &[
     source_is_relative_to_the_bundle,
     data_options_reach_the_file_system,
     unknown_option_is_error,
-    mapped_mount_translates_owners,
-    one_sided_mapping_is_error,
+    option_of_mount8_acts_like_it,
 ];
 
 /// The last mount at a path, as the probe sees it.
@@ -146,76 +145,41 @@ async fn unknown_option_is_error(cx: &mut Cx) -> Verdict {
     Ok(())
 }
 
-const MAPPINGS: &[Variant] = &[
-    Variant::new("plain", &[]),
-    Variant::new(
-        "idmap",
-        &["mount-option.idmap.applies-mapping", "mount-option.idmap", "mount-option.idmap.own-mappings-used"],
-    ),
-    Variant::new(
-        "ridmap",
-        &[
-            "mount-option.ridmap.applies-mapping",
-            "mount-option.ridmap",
-            "mount-option.ridmap.own-mappings-used",
-        ],
-    ),
+const CUSTOM: &[Variant] = &[
+    Variant::new("user", &[]),
+    Variant::new("users", &[]),
+    Variant::new("owner", &[]),
+    Variant::new("group", &[]),
+    Variant::new("nofail", &[]),
+    Variant::new("noauto", &[]),
+    Variant::new("_netdev", &[]),
+    Variant::new("x-plimsoll.note", &[]),
 ];
 
-/// A mount with id mappings of its own shows translated owners and leaves the source's alone.
+/// An option beyond the table that mount(8) knows is refused, or does what it does there.
 #[case(
-    covers = [
-        "mounts.uid-mappings",
-        "mounts.gid-mappings",
-        "mounts.uid-mappings.via-mount-setattr",
-        "mounts.gid-mappings.via-mount-setattr"
-    ],
-    matrix(option = MAPPINGS)
+    covers = ["mounts.custom-options-follow-mount8", "mounts.custom-options-allowed"],
+    matrix(option = CUSTOM)
 )]
-async fn mapped_mount_translates_owners(cx: &mut Cx) -> Verdict {
-    let source = cx.dir().join("mapped");
-    cx.host_tmpfs(&source, false)?;
-    let file = source.join("file");
-    std::fs::write(&file, "")?;
-    std::os::unix::fs::chown(&file, Some(0), Some(0))?;
-    let mut options = vec!["rbind"];
-    if cx.param("option") != "plain" {
-        options = vec!["rbind", cx.param("option")];
+async fn option_of_mount8_acts_like_it(cx: &mut Cx) -> Verdict {
+    let option = cx.param("option");
+    let mount = json!({ "destination": "/m", "type": "tmpfs", "source": "tmpfs", "options": [option] });
+    let (create, container) = cx.container(probe::ask(["mounts"])).mount(mount).attempt().await?;
+    cx.record(&format!("mounts.options.{option}"), if create.succeeded() { "accepted" } else { "refused" });
+    if !create.succeeded() {
+        create.must_fail()?;
+        return container.nothing_left().await;
     }
-    let shifted = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
-    // The same mapping as the user namespace's: an owner of 0 on the host is then 0 inside, not an unmapped id.
-    let mount = json!({
-        "destination": "/m", "type": "bind", "source": source, "options": options,
-        "uidMappings": shifted, "gidMappings": shifted
-    });
-    let script = probe::script().ask_with("stat", json!({ "path": "/m/file" }));
-    let answers = cx
-        .container(script)
-        // A mapped root has to own the root file system.
-        .rootfs(|root| std::os::unix::fs::chown(root, Some(100_000), Some(100_000)))
-        .user_namespace(100_000)
-        .mount(mount)
-        .answers()
-        .await?;
-    let stat = answers.facts("stat")?;
-    check_eq!((&stat["uid"], &stat["gid"]), (&json!(0), &json!(0)), "the owner seen inside");
-    let host = std::fs::metadata(&file)?;
-    check_eq!(std::os::unix::fs::MetadataExt::uid(&host), 0, "the owner on the host");
-    Ok(())
-}
-
-const ONE_SIDED: &[Variant] = &[
-    Variant::new("uidMappings", &["mounts.uid-mappings.needs-gid"]),
-    Variant::new("gidMappings", &["mounts.gid-mappings.needs-uid"]),
-];
-
-/// A mapping of users without one of groups, or the reverse, is an error.
-#[case(covers = [], matrix(member = ONE_SIDED))]
-async fn one_sided_mapping_is_error(cx: &mut Cx) -> Verdict {
-    let source = cx.dir().join("mapped");
-    std::fs::create_dir(&source)?;
-    let mut mount = json!({ "destination": "/m", "type": "bind", "source": source, "options": ["rbind"] });
-    mount[cx.param("member")] = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
-    cx.container(probe::exit(0)).mount(mount).rejected().await?;
+    container.start().await?.must_succeed()?;
+    let mount = mount_at(&container.finished_answers().await?, "/m")?;
+    let seen: Vec<&str> = mount["options"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    // For the others mount(8) has no flag: they are for those who decide whether and when to mount.
+    let implied: &[&str] = match option {
+        "user" | "users" => &["nosuid", "nodev", "noexec"],
+        "owner" | "group" => &["nosuid", "nodev"],
+        _ => &[],
+    };
+    let missing: Vec<&&str> = implied.iter().filter(|f| !seen.contains(*f)).collect();
+    check!(missing.is_empty(), format!("{option} implies {implied:?}"), "{seen:?}");
     Ok(())
 }

@@ -1,6 +1,11 @@
 //! config.md, process: scheduler, I/O priority, CPU affinity of exec, terminal; and the host and domain names.
 
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use plimsoll_kit::exec::Exec;
 use plimsoll_kit::prelude::*;
+use plimsoll_kit::wait::Poll;
 
 /// The file's table of contents.
 pub static CASES: &[Case] = &[
@@ -12,6 +17,7 @@ pub static CASES: &[Case] = &[
     io_priority_is_applied,
     bad_io_priority_is_error,
     final_affinity_is_applied_to_exec,
+    initial_affinity_alone_is_left_to_the_kernel,
     terminal_is_the_three_streams,
     console_size_is_applied,
     console_size_without_terminal_is_ignored,
@@ -182,6 +188,45 @@ async fn final_affinity_is_applied_to_exec(cx: &mut Cx) -> Verdict {
     let (call, answers) = container.exec(&[], &probe::ask(["affinity"])).await?;
     call.must_succeed()?;
     check_eq!(answers.facts("affinity")?["cpus"], json!([1]), "the processors of the joined process");
+    Ok(())
+}
+
+/// What the kernel makes of the affinity {1} when a process moves into a container's cpuset: seen at a process of the
+/// harness's own.
+async fn kernel_s_choice(cx: &Cx, container: &Container) -> Result<Vec<Value>, Stop> {
+    let (this, before) = (Pid::from_raw(0), sched_getaffinity(Pid::from_raw(0))?);
+    let mut second = CpuSet::new();
+    second.set(1)?;
+    sched_setaffinity(this, &second)?;
+    let stem = cx.dir().join("affinity");
+    let script = probe::script().act("wait", json!({ "signals": ["USR1"] })).ask("affinity");
+    let exec = Exec::new(&cx.probe_path(), stem).args([script.text("own", None)]);
+    let process = exec.spawn(cx.runtime().reaper());
+    sched_setaffinity(this, &before)?;
+    let process = process?;
+    wait_until("the harness's own process is ready", cx.limits().wait(), async || {
+        let ready = Answers::parse(&process.stdout_so_far()?, "own").is_ready();
+        Ok(if ready { Poll::Ready(()) } else { Poll::NotYet("no answer".into()) })
+    })
+    .await?;
+    std::fs::write(container.cgroup("cpuset")?.join("cgroup.procs"), process.pid().to_string())?;
+    kill(Pid::from_raw(process.pid()), Signal::SIGUSR1)?;
+    let answers = Answers::parse(&process.wait().await?.stdout, "own");
+    Ok(answers.facts("affinity")?["cpus"].as_array().cloned().unwrap_or_default())
+}
+
+/// With an initial affinity alone, what the kernel makes of it after the move into the cgroup stays.
+#[case(covers = ["process.exec-cpu-affinity.final-unset-untouched", "process.exec-cpu-affinity.initial"])]
+async fn initial_affinity_alone_is_left_to_the_kernel(cx: &mut Cx) -> Verdict {
+    cx.need(cx.host().cpus > 1, "two-cpus", "the host has one processor, so an affinity shows nothing")?;
+    cx.need_controller("cpuset")?;
+    let affinity = json!({ "initial": "1" });
+    let container = cx.container(probe::pause()).set("/process/execCPUAffinity", affinity).running().await?;
+    let expected = kernel_s_choice(cx, &container).await?;
+    let (call, answers) = container.exec(&[], &probe::ask(["affinity"])).await?;
+    call.must_succeed()?;
+    let seen = &answers.facts("affinity")?["cpus"];
+    check_eq!(*seen, json!(expected), "the processors of the joined process, as the kernel chooses them");
     Ok(())
 }
 

@@ -12,6 +12,7 @@ pub static CASES: &[Case] = &[
     network_has_only_loopback,
     control_group_is_seen_as_root,
     missing_type_is_inherited,
+    absent_section_inherits_everything,
     path_is_joined,
     path_of_another_type_is_error,
     path_that_is_no_namespace_is_error,
@@ -159,6 +160,24 @@ async fn missing_type_is_inherited(cx: &mut Cx) -> Verdict {
     let answers = builder.answers().await?;
     let inside = answers.facts("namespaces")?["ns"][link(kind)].clone();
     check_eq!(inside, json!(own(kind)?), "the {kind} namespace of the program");
+    Ok(())
+}
+
+/// A configuration without its `linux` object inherits every namespace, or is an error without a trace.
+#[case(covers = ["linux.section", "linux.section.allowed"])]
+async fn absent_section_inherits_everything(cx: &mut Cx) -> Verdict {
+    // No mounts either: without a namespace of its own they would be the host's.
+    let builder = cx.container(probe::pause()).remove("/linux").remove("/hostname").remove("/mounts");
+    let (create, container) = builder.attempt().await?;
+    cx.record("linux.section.absent", if create.succeeded() { "accepted" } else { "refused" });
+    if !create.succeeded() {
+        create.must_fail()?;
+        return container.nothing_left().await;
+    }
+    for kind in INHERITED.iter().map(|v| v.value).filter(|k| need_type(cx, k).is_ok()) {
+        check_eq!(container.namespace(link(kind))?, own(kind)?, "the {kind} namespace");
+    }
+    container.delete_force().await?.must_succeed()?;
     Ok(())
 }
 
