@@ -10,6 +10,7 @@ pub mod certificate;
 pub mod coverage;
 pub mod ctrf;
 pub mod diff;
+pub mod embargo;
 pub mod github;
 pub mod html;
 pub mod junit;

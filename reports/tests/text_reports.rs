@@ -6,7 +6,7 @@
 mod common;
 
 use plimsoll_model::{ExitCode, OutcomeKind, Run};
-use plimsoll_reports::{coverage, markdown, tap, terminal, verdict};
+use plimsoll_reports::{coverage, embargo, html, junit, markdown, tap, terminal, verdict};
 
 #[test]
 fn the_gate_follows_the_judgements() {
@@ -149,4 +149,48 @@ fn a_run_read_back_gives_the_same_bytes() {
     assert_eq!(tap::render(&live), tap::render(&again));
     assert_eq!(markdown::summary(&live), markdown::summary(&again));
     assert_eq!(terminal::summary(&live), terminal::summary(&again));
+}
+
+/// A run with a suite under embargo says the same whatever that suite found.
+#[test]
+fn an_embargo_withholds_cases_requirements_and_counts() {
+    let with = |kind: &str| {
+        let mut run = common::sample();
+        let id = "security/leaks/program-gets-no-descriptor";
+        let mut header = serde_json::to_value(&run.header).unwrap();
+        header["plan"].as_array_mut().unwrap().push(common::case(id, "Leaks nothing.", &["sec.fds"], "Fail"));
+        let row = common::requirement("sec.fds", "protections", "", "de facto", "No descriptor is leaked");
+        header["requirements"].as_array_mut().unwrap().push(row);
+        run.header = serde_json::from_value(header).unwrap();
+        for target in common::TARGETS {
+            let (outcome, judgement) = if kind == "fail" {
+                let found = [
+                    serde_json::json!({ "requirement": "sec.fds", "expected": "none", "actual": "the-finding-itself" }),
+                ];
+                (
+                    serde_json::json!({ "kind": "fail", "violations": found }),
+                    serde_json::json!({ "kind": "bad" }),
+                )
+            } else {
+                (serde_json::json!({ "kind": "pass" }), serde_json::json!({ "kind": "good" }))
+            };
+            let event = common::finished(target.0, id, &outcome, &judgement);
+            run.push(serde_json::from_value(event).unwrap());
+        }
+        run.settle().unwrap_or_default();
+        run
+    };
+    let published = ["pass", "fail"].map(|kind| embargo::without(&with(kind), "security", false));
+    assert_eq!(published[0], published[1]);
+    assert_eq!(published[0].header.plan, common::sample().header.plan);
+    assert!(published[0].notes.iter().any(|n| n.starts_with("1 cases of the suite `security`")));
+    let files = junit::render(&published[1], &junit::Options::default());
+    let mut all: Vec<String> = files.into_iter().map(|f| f.xml).collect();
+    all.push(html::render(&published[1], &html::Options { assets: html::Assets::Inline, baseline: None }));
+    all.extend([markdown::summary(&published[1]), tap::render(&published[1])]);
+    for text in all {
+        assert!(!text.contains("the-finding-itself") && !text.contains("sec.fds"), "{text}");
+    }
+    let none = common::sample();
+    assert_eq!(embargo::without(&none, "security", false), none);
 }

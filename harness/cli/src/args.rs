@@ -157,8 +157,13 @@ pub enum Format {
 /// Selecting cases.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SelectArgs {
-    /// Profile: smoke, must, full, security or certify.
-    #[arg(short = 'P', long, default_value = "full", env = "PLIMSOLL_PROFILE")]
+    /// Profile, by what it says of a runtime:
+    /// smoke: one case of each section - is this a runtime at all, and does the harness work here?
+    /// must: every case that covers a MUST, MUST NOT or REQUIRED - is it conformant?
+    /// full: every case of the specifications and of the de-facto command line - what will its users meet?
+    /// security: protections whose absence was a vulnerability, without races (name those: -E 'tag(race)').
+    /// certify: every case of the specifications and nothing else - what a certificate rests on.
+    #[arg(short = 'P', long, default_value = "full", env = "PLIMSOLL_PROFILE", verbatim_doc_comment)]
     pub profile: String,
     /// Filter expression over `suite(X)`, `section(X)`, `case(X)`, `req(X)`, `level(X)`, `tag(X)` with and, or, not.
     #[arg(short = 'E', long = "filter")]
@@ -216,6 +221,9 @@ pub struct RunArgs {
     /// Shape of standard output.
     #[arg(long, default_value = "human")]
     pub format: Format,
+    /// Keep the suite `security` out of every report and of standard output; run.jsonl alone holds its findings.
+    #[arg(long)]
+    pub embargo: bool,
     /// Print the plan and stop.
     #[arg(long)]
     pub dry_run: bool,
@@ -260,6 +268,9 @@ pub enum ReportVerb {
         /// An earlier run to compare with on the page.
         #[arg(long)]
         baseline: Option<PathBuf>,
+        /// Keep the suite `security` out of the reports.
+        #[arg(long)]
+        embargo: bool,
     },
     /// Merge the shards of one run.
     Merge {

@@ -4,7 +4,7 @@ use crate::args::{ReportVerb, Shape};
 use crate::output;
 use crate::usage::{self, Failure};
 use plimsoll_model::{Event, ExitCode, Judgement, OutcomeKind, Run};
-use plimsoll_reports::{badge, ctrf, diff, html, junit, markdown, merge, openmetrics, tap, trend};
+use plimsoll_reports::{badge, ctrf, diff, embargo, html, junit, markdown, merge, openmetrics, tap, trend};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -80,6 +80,14 @@ fn jsonl(run: &Run) -> Result<String, Failure> {
     Ok(lines.map_err(|e| Failure::trouble(e.to_string()))?.join("\n") + "\n")
 }
 
+/// The suite whose findings can be withheld.
+const SECURITY: &str = "security";
+
+/// The run as it may be published while findings of the suite of protections are under embargo.
+pub fn published(run: &Run, strict: bool) -> Run {
+    embargo::without(run, SECURITY, strict)
+}
+
 /// What every run writes into its output directory beside the run file: JUnit per target, the page, the summary.
 pub fn write_standard(run: &Run, out: &Path, strict: bool) -> Result<(), Failure> {
     for file in junit::render(run, &junit_options(run, out, strict)?) {
@@ -148,14 +156,19 @@ pub fn read(path: &Path) -> Result<Run, Failure> {
 /// `plimsoll report`.
 pub fn verb(verb: ReportVerb) -> Result<ExitCode, Failure> {
     match verb {
-        ReportVerb::Render { run: path, report, selftest, bench, strict, baseline } => {
+        ReportVerb::Render { run: path, report, selftest, bench, strict, baseline, embargo } => {
             let mut run = read(&path)?;
             if !run.is_complete() {
                 output::note(&format!("{} is incomplete: the run was cut off or cancelled", path.display()));
             }
             attach(&mut run, "bench", bench.as_deref())?;
             attach(&mut run, "selftest", selftest.as_deref())?;
-            render(&run, &report, baseline.as_deref(), strict)
+            let baseline = baseline.as_deref().map(read).transpose()?;
+            if embargo {
+                let baseline = baseline.map(|b| published(&b, strict));
+                return render(&published(&run, strict), &report, baseline.as_ref(), strict);
+            }
+            render(&run, &report, baseline.as_ref(), strict)
         }
         ReportVerb::Merge { runs, output: path } => {
             let runs = runs.iter().map(|r| read(r)).collect::<Result<Vec<_>, _>>()?;
@@ -185,13 +198,12 @@ pub fn verb(verb: ReportVerb) -> Result<ExitCode, Failure> {
     }
 }
 
-fn render(run: &Run, reports: &[String], baseline: Option<&Path>, strict: bool) -> Result<ExitCode, Failure> {
-    let baseline = baseline.map(read).transpose()?;
+fn render(run: &Run, reports: &[String], baseline: Option<&Run>, strict: bool) -> Result<ExitCode, Failure> {
     if reports.is_empty() {
-        output::data(&page(run, baseline.as_ref()));
+        output::data(&page(run, baseline));
     }
     for report in reports {
-        Wanted::parse(report)?.write(run, baseline.as_ref(), strict)?;
+        Wanted::parse(report)?.write(run, baseline, strict)?;
     }
     Ok(ExitCode::Success)
 }

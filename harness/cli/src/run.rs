@@ -59,18 +59,23 @@ pub fn fresh_seed() -> u64 {
 pub fn verb(global: &Global, args: RunArgs) -> Result<ExitCode, Failure> {
     let options = options(global, &args)?;
     let reports = args.report.iter().map(|r| report::Wanted::parse(r)).collect::<Result<Vec<_>, _>>()?;
+    if args.embargo && matches!(args.format, Format::Jsonl) {
+        return Err(Failure::usage("--embargo and --format jsonl contradict each other")
+            .hint("run.jsonl in the output directory always holds every event"));
+    }
     if args.dry_run {
         return browse::list(&crate::args::ListArgs { select: args.select, format: "human".into() });
     }
     let whole = options.filters.is_empty() && options.selection.partition.is_none();
     let finished = execute(global, &options, args.format, whole)?;
     let run = finished.run;
+    let code = run.footer.as_ref().map_or(ExitCode::Trouble, |f| code_of(f.exit_code));
+    let run = if args.embargo { report::published(&run, args.strict) } else { run };
     report::write_standard(&run, &global.out, args.strict)?;
     for wanted in &reports {
         wanted.write(&run, None, args.strict)?;
     }
     show(&run, args.format, &global.out);
-    let code = run.footer.as_ref().map_or(ExitCode::Trouble, |f| code_of(f.exit_code));
     let excused = args.exit_zero
         && !matches!(code, ExitCode::NothingRan | ExitCode::Interrupted | ExitCode::Terminated);
     Ok(if excused { ExitCode::Success } else { code })
@@ -309,6 +314,7 @@ fn plain(targets: &[&str], profile: &str, challenge: Option<String>) -> RunArgs 
         strict: false,
         report: vec![],
         format: Format::Human,
+        embargo: false,
         dry_run: false,
         exit_zero: false,
         challenge,

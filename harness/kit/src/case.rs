@@ -147,6 +147,19 @@ impl Suite {
         Ok(Catalogue::parse(self.requirements)?)
     }
 
+    /// Requirements that neither a case nor a waiver names, in the catalogue's order. The one of leftovers is tested by
+    /// every case: the engine looks for them after each.
+    pub fn open(&self) -> Result<Vec<String>, SuiteError> {
+        let covered: std::collections::BTreeSet<&str> =
+            self.bound()?.into_iter().flat_map(|b| b.covers).collect();
+        let waived = |id: &str| self.waivers.iter().copied().flatten().any(|(waived, _)| *waived == id);
+        let catalogue = self.catalogue()?;
+        let ids = catalogue.rows().iter().map(|r| r.id.clone());
+        Ok(ids
+            .filter(|id| !covered.contains(id.as_str()) && !waived(id) && id != self.leak_requirement)
+            .collect())
+    }
+
     /// What is wrong with the suite's tables: ids that occur twice, covers that the catalogue does not know, waivers
     /// that are not needed. Each suite's tests assert that this is empty.
     pub fn defects(&self) -> Vec<String> {

@@ -34,8 +34,38 @@ pub static SUITE: Suite = Suite {
 
 #[cfg(test)]
 mod tests {
+    use super::SUITE;
+    use plimsoll_model::Level;
+    use std::collections::BTreeSet;
+
     #[test]
     fn the_tables_are_sound() {
-        assert_eq!(super::SUITE.defects(), Vec::<String>::new());
+        assert_eq!(SUITE.defects(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_row_has_a_case_or_a_waiver() {
+        assert_eq!(SUITE.open().unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn duties_are_tested_and_not_waived() {
+        let covered: BTreeSet<&str> = SUITE.bound().unwrap().into_iter().flat_map(|b| b.covers).collect();
+        let catalogue = SUITE.catalogue().unwrap();
+        let count = |wanted: fn(Level) -> bool| {
+            let rows = catalogue.rows().iter().filter(|r| wanted(r.level));
+            rows.fold((0, 0), |(all, tested), r| {
+                (all + 1, tested + u32::from(covered.contains(r.id.as_str())))
+            })
+        };
+        let (must, tested) = count(Level::is_must);
+        assert_eq!((must, tested >= 300), (311, true), "{tested} of {must} rows at MUST level have a case");
+        let advice = |l: Level| matches!(l, Level::Should | Level::ShouldNot | Level::NotRecommended);
+        let (should, tested) = count(advice);
+        assert_eq!(
+            (should, tested >= 50),
+            (57, true),
+            "{tested} of {should} rows at SHOULD level have a case"
+        );
     }
 }

@@ -51,8 +51,6 @@ pub static SUITE: Suite = Suite {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     #[test]
     fn the_tables_are_sound() {
         assert_eq!(super::SUITE.defects(), Vec::<String>::new());
@@ -60,11 +58,7 @@ mod tests {
 
     #[test]
     fn every_row_has_a_case() {
-        let covered: BTreeSet<&str> =
-            super::SUITE.bound().unwrap().into_iter().flat_map(|b| b.covers).collect();
-        let catalogue = super::SUITE.catalogue().unwrap();
-        let bare: Vec<&str> =
-            catalogue.rows().iter().map(|r| r.id.as_str()).filter(|id| !covered.contains(id)).collect();
-        assert_eq!(bare, ["cli.leaves-nothing"]);
+        assert_eq!(super::SUITE.open().unwrap(), Vec::<String>::new());
+        assert!(super::SUITE.waivers.is_empty());
     }
 }

@@ -130,7 +130,8 @@ async fn linked_proc_is_procfs_or_refused(cx: &mut Cx) -> Verdict {
         let volume = cx.dir().join("volume");
         fs::create_dir_all(volume.join("inner"))?;
         builder = builder.with(|config| {
-            let bind = json!({ "destination": "/volume", "type": "bind", "source": volume, "options": ["rbind"] });
+            let bind =
+                json!({ "destination": "/volume", "type": "bind", "source": volume, "options": ["rbind"] });
             if let Some(mounts) = config["mounts"].as_array_mut() {
                 mounts.insert(0, bind);
             }
@@ -247,7 +248,8 @@ async fn cgroup_of_exec_stays_in_the_container_s(cx: &mut Cx) -> Verdict {
         call.must_fail()?;
         return Ok(());
     }
-    let lines = |a: &Answers| Ok::<_, Stop>(a.facts("cgroups")?["lines"].as_array().cloned().unwrap_or_default());
+    let lines =
+        |a: &Answers| Ok::<_, Stop>(a.facts("cgroups")?["lines"].as_array().cloned().unwrap_or_default());
     let own = lines(&container.answers_so_far()?)?;
     for (line, own) in lines(&answers)?.iter().zip(&own) {
         let (line, own) = (line.as_str().unwrap_or_default(), own.as_str().unwrap_or_default());

@@ -24,8 +24,9 @@ fn is_writable_program(pid: i32, runtime: &Path) -> Result<Option<String>, Stop>
     let seen = fs::metadata(&link).map_err(|e| Stop::setup(format!("looking at {link}: {e}")))?;
     let own = fs::metadata(runtime)?;
     let open = File::open(&link)?;
-    let sealed = nix::fcntl::fcntl(&open, nix::fcntl::FcntlArg::F_GET_SEALS)
-        .is_ok_and(|bits| nix::fcntl::SealFlag::from_bits_truncate(bits).contains(nix::fcntl::SealFlag::F_SEAL_WRITE));
+    let sealed = nix::fcntl::fcntl(&open, nix::fcntl::FcntlArg::F_GET_SEALS).is_ok_and(|bits| {
+        nix::fcntl::SealFlag::from_bits_truncate(bits).contains(nix::fcntl::SealFlag::F_SEAL_WRITE)
+    });
     let mount = nix::sys::statvfs::fstatvfs(open.as_fd())?;
     let read_only = mount.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY);
     let same = (seen.dev(), seen.ino()) == (own.dev(), own.ino());
@@ -55,7 +56,8 @@ async fn created_process_is_not_the_user_s_to_inspect(cx: &mut Cx) -> Verdict {
     // The owner of these files is root for a process that is not dumpable, and its user else.
     for file in ["exe", "mem", "environ"] {
         let path = format!("/proc/{}/{file}", container.pid()?);
-        let owner = fs::symlink_metadata(&path).map_err(|e| Stop::setup(format!("looking at {path}: {e}")))?;
+        let owner =
+            fs::symlink_metadata(&path).map_err(|e| Stop::setup(format!("looking at {path}: {e}")))?;
         check_eq!(owner.uid(), 0, "the owner of {file} in /proc of the created process");
     }
     Ok(())
@@ -66,7 +68,8 @@ const ROOTS: &[Variant] = &[Variant::new("pivoted", &[]), Variant::new("no-pivot
 /// A process in a user namespace of its own cannot mount a procfs without the masks of the container's.
 #[case(covers = ["sec.no-pivot-proc"], matrix(root = ROOTS))]
 async fn private_proc_of_a_nested_namespace_is_refused(cx: &mut Cx) -> Verdict {
-    let mounts = probe::script().act("mount", json!({ "target": "/mnt", "source": "proc", "fstype": "proc" }));
+    let mounts =
+        probe::script().act("mount", json!({ "target": "/mnt", "source": "proc", "fstype": "proc" }));
     let child: Value = serde_json::from_str(&mounts.text("child", None)).unwrap_or_default();
     let script = probe::script()
         .act("unshare", json!({ "flags": ["user", "mount", "pid"] }))
@@ -143,7 +146,8 @@ async fn annotation_with_an_effect_is_disclosed(cx: &mut Cx) -> Verdict {
     })?;
     let key = cx.param("annotation");
     let dir = canary(cx)?;
-    let value = if key.ends_with("cgroup") { "sub".to_owned() } else { dir.join("seen").display().to_string() };
+    let value =
+        if key.ends_with("cgroup") { "sub".to_owned() } else { dir.join("seen").display().to_string() };
     let hook = Hook::new(HookKind::Prestart).asks(["identity"]);
     let builder = cx.container(probe::pause()).set("/annotations", json!({ key: value })).hook(hook);
     let (call, container) = builder.attempt().await?;

@@ -119,7 +119,8 @@ async fn prepared_console_stays_inside(cx: &mut Cx) -> Verdict {
 async fn parameter_is_effective_on_the_host(cx: &mut Cx) -> Verdict {
     let script = probe::script().ask_with("sysctl", json!({ "name": "net.ipv4.ip_default_ttl" }));
     let text: Value = serde_json::from_str(&script.text("beside", None)).unwrap_or_default();
-    let builder = cx.container(probe::pause()).set("/linux/sysctl", json!({ "net.ipv4.ip_default_ttl": "77" }));
+    let builder =
+        cx.container(probe::pause()).set("/linux/sysctl", json!({ "net.ipv4.ip_default_ttl": "77" }));
     let container = builder.running().await?;
     // Another process of the harness in the container's network namespace, with the host's own procfs.
     let enter = json!({ "path": format!("/proc/{}/ns/net", container.pid()?), "type": "net" });

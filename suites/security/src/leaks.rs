@@ -94,10 +94,7 @@ async fn detached_exec_gets_no_descriptor(cx: &mut Cx) -> Verdict {
 }
 
 /// Ten directories, and a container with each as a mount; `change` makes the mount what the case is about.
-fn with_sources(
-    cx: &Cx,
-    change: impl Fn(&mut Value),
-) -> Result<(Builder, Vec<(u64, u64)>), Stop> {
+fn with_sources(cx: &Cx, change: impl Fn(&mut Value)) -> Result<(Builder, Vec<(u64, u64)>), Stop> {
     let mut builder = cx.container(probe::pause());
     let mut sources = Vec::new();
     for n in 0..10 {

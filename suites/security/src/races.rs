@@ -63,7 +63,8 @@ async fn mount_point_that_becomes_a_link_stays_inside(cx: &mut Cx) -> Verdict {
     let destination = if cx.param("place") == "itself" { "/volume/point" } else { "/volume/point/below" };
     let swapper = Swapper::start(volume.join("point"), volume.join("link"));
     for _ in 0..ROUNDS {
-        let volume = json!({ "destination": "/volume", "type": "bind", "source": volume, "options": ["rbind"] });
+        let volume =
+            json!({ "destination": "/volume", "type": "bind", "source": volume, "options": ["rbind"] });
         let tmpfs = json!({ "destination": destination, "type": "tmpfs", "source": "plimsoll-race" });
         let (call, container) = cx.container(probe::pause()).mount(volume).mount(tmpfs).attempt().await?;
         if call.succeeded() {

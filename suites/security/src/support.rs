@@ -50,7 +50,9 @@ pub fn open_directories(container: &Container) -> Result<Vec<String>, Stop> {
     let entries = fs::read_dir(&dir).map_err(|e| Stop::setup(format!("listing {dir}: {e}")))?;
     let mut open = Vec::new();
     for entry in entries.flatten() {
-        let (Ok(meta), Ok(target)) = (fs::metadata(entry.path()), fs::read_link(entry.path())) else { continue };
+        let (Ok(meta), Ok(target)) = (fs::metadata(entry.path()), fs::read_link(entry.path())) else {
+            continue;
+        };
         let process = target.starts_with("/proc");
         if meta.is_dir() && !process && (meta.dev(), meta.ino()) != root {
             open.push(target.display().to_string());

@@ -11,7 +11,6 @@ pub static CASES: &[Case] = &[
     start_waits_for_its_hooks,
     delete_waits_for_its_hooks,
     namespaces_exist_before_the_hooks_of_create,
-    old_prestart_has_run_when_start_returns,
     container_hook_still_sees_the_host_tree,
     mounts_of_a_container_hook_reach_the_program,
     start_container_runs_before_the_program,
@@ -135,18 +134,6 @@ const BEFORE_PIVOT: &[Variant] = &[
     Variant::new("prestart", &["hooks.prestart.timing"]),
     Variant::new("createRuntime", &["hooks.create-runtime.timing"]),
 ];
-
-/// Under version 1.0.2 a prestart hook may run in create or in start: it has run when start returns.
-#[case(covers = ["hooks.prestart.invoked"])]
-async fn old_prestart_has_run_when_start_returns(cx: &mut Cx) -> Verdict {
-    let hook = Hook::new(HookKind::Prestart);
-    let container = cx.container(probe::pause()).version("1.0.2").hook(hook.clone()).created().await?;
-    let in_create = container.hook_ran(&hook)?;
-    container.start().await?.must_succeed()?;
-    check!(container.hook_ran(&hook)?, "the prestart hook has run when start returns", "it has not");
-    cx.record("hooks.prestart-under-1.0.2", if in_create { "in create" } else { "in start" });
-    Ok(())
-}
 
 /// A createContainer hook runs before the root is changed: it still sees the host's tree.
 #[case(covers = ["hooks.create-container.timing"])]

@@ -186,7 +186,8 @@ const INNER: &[Variant] = &[
 #[case(covers = [], matrix(option = INNER))]
 async fn option_does_not_reach_the_file_system(cx: &mut Cx) -> Verdict {
     let option = cx.param("option").to_owned();
-    let mut mount = json!({ "destination": "/m", "type": "tmpfs", "source": "tmpfs", "options": ["mode=0755", option] });
+    let mut mount =
+        json!({ "destination": "/m", "type": "tmpfs", "source": "tmpfs", "options": ["mode=0755", option] });
     mount["uidMappings"] = mapping(BASE);
     mount["gidMappings"] = mapping(BASE);
     let script = probe::script().ask_with("stat", json!({ "path": "/m" })).ask("mounts");

@@ -17,10 +17,12 @@ pub mod oci_version;
 pub mod process;
 pub mod root;
 pub mod scheduling;
+pub mod version_gates;
 
 /// One line per file.
 pub static SECTIONS: &[Section] = &[
     Section { name: "oci-version", cases: oci_version::CASES },
+    Section { name: "version-gates", cases: version_gates::CASES },
     Section { name: "hooks", cases: hooks::CASES },
     Section { name: "hooks-entry", cases: hooks_entry::CASES },
     Section { name: "hooks-where", cases: hooks_where::CASES },

@@ -172,7 +172,8 @@ async fn option_of_mount8_acts_like_it(cx: &mut Cx) -> Verdict {
     }
     container.start().await?.must_succeed()?;
     let mount = mount_at(&container.finished_answers().await?, "/m")?;
-    let seen: Vec<&str> = mount["options"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let seen: Vec<&str> =
+        mount["options"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     // For the others mount(8) has no flag: they are for those who decide whether and when to mount.
     let implied: &[&str] = match option {
         "user" | "users" => &["nosuid", "nodev", "noexec"],

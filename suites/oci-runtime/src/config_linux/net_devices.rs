@@ -44,7 +44,8 @@ fn interfaces(answers: &Answers) -> Result<Vec<Value>, Stop> {
 /// The devices that the runtime's side sees.
 async fn outside(cx: &Cx) -> Result<Vec<Value>, Stop> {
     let nonce = format!("outside-{}", cx.random());
-    let exec = Exec::new(&cx.probe_path(), cx.dir().join(&nonce)).args([probe::ask(["interfaces"]).text(&nonce, None)]);
+    let exec = Exec::new(&cx.probe_path(), cx.dir().join(&nonce))
+        .args([probe::ask(["interfaces"]).text(&nonce, None)]);
     interfaces(&Answers::parse(&exec.run(cx.runtime().reaper()).await?.stdout, &nonce))
 }
 
@@ -176,8 +177,7 @@ async fn attributes_survive(cx: &mut Cx) -> Verdict {
     let _network = network(cx).await?;
     let (device, name) = by_name(cx);
     let builder = cx.container(probe::ask(["interfaces"]));
-    let inside =
-        interfaces(&builder.set("/linux/netDevices", json!({ DEVICE: device })).answers().await?)?;
+    let inside = interfaces(&builder.set("/linux/netDevices", json!({ DEVICE: device })).answers().await?)?;
     let moved = demanded(&inside, name)?;
     check_eq!(moved["mtu"], json!(1432), "the largest packet");
     check_eq!(moved["mac"], json!(MAC_TEXT), "the hardware address");

@@ -15,7 +15,6 @@ pub static CASES: &[Case] = &[
     failure_inside_create_reaches_poststop,
     failure_before_the_program_is_error,
     failure_after_the_program_is_error,
-    failure_after_the_program_is_recorded_for_old_versions,
     failing_poststop_only_warns,
     poststop_hooks_after_a_failing_one_run,
     poststop_runs_at_forced_delete,
@@ -174,18 +173,6 @@ async fn stopped_or_gone(cx: &Cx, container: &Container) -> Verdict {
     if cx.runtime().state_call(container.id()).await?.succeeded() {
         container.wait_status("stopped").await?;
     }
-    Ok(())
-}
-
-/// Up to version 1.2.1 a failing poststart hook only warns; what the runtime does with it is recorded.
-#[case(covers = ["hooks.poststart.invoked"])]
-async fn failure_after_the_program_is_recorded_for_old_versions(cx: &mut Cx) -> Verdict {
-    let hook = Hook::new(HookKind::Poststart).exits(1);
-    let builder = cx.container(probe::pause()).version("1.0.2").hook(hook.clone());
-    let (create, container) = builder.attempt().await?;
-    let call = if create.succeeded() { container.start().await? } else { create };
-    check!(!container.hook_answers(&hook)?.is_empty(), "the poststart hook runs", "it did not");
-    cx.record("hooks.poststart-failure-under-1.0.2", if call.succeeded() { "warning" } else { "error" });
     Ok(())
 }
 
