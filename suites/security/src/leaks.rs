@@ -101,7 +101,7 @@ fn with_sources(cx: &Cx, change: impl Fn(&mut Value)) -> Result<(Builder, Vec<(u
         let source = cx.dir().join(format!("source{n}"));
         std::fs::create_dir_all(&source)?;
         let mut mount = json!({
-            "destination": format!("/mnt/{n}"), "type": "bind", "source": source, "options": ["rbind"]
+            "destination": format!("/source{n}"), "type": "bind", "source": source, "options": ["rbind"]
         });
         change(&mut mount);
         builder = builder.mount(mount);

@@ -1,6 +1,6 @@
 //! config-linux.md, memory, cpu, block I/O, huge pages, network, pids, RDMA: the value reaches the cgroup's file.
 
-use super::support::{block_device, cgroup_file};
+use super::support::{block_device, cgroup_file, weighted_device};
 use plimsoll_kit::prelude::*;
 use std::fs;
 
@@ -256,7 +256,11 @@ async fn setting_is_applied(cx: &mut Cx) -> Verdict {
         v2?;
         cx.need(!file.is_empty(), "cgroup-v1", "the setting has a file of its own only in version 1")?;
     }
-    let (major, minor) = if text.contains("MAJ") { block_device(cx)? } else { (0, 0) };
+    let (major, minor) = match text.contains("MAJ") {
+        true if name.contains("weight") => weighted_device(cx)?,
+        true => block_device(cx)?,
+        false => (0, 0),
+    };
     let fill = |t: &str| t.replace("MAJ", &major.to_string()).replace("MIN", &minor.to_string());
     let value: Value = serde_json::from_str(&fill(setting.value)).map_err(|e| Stop::setup(e.to_string()))?;
     let mut builder = cx.container(probe::pause());
@@ -450,7 +454,7 @@ async fn weight_device_accepts_both_weights(cx: &mut Cx) -> Verdict {
     let mount = cx.need_v1("blkio")?;
     let file = mount.join(cx.cgroup().trim_start_matches('/')).join("blkio.leaf_weight_device");
     cx.need_path(&file.display().to_string(), "blkio-leaf-weight")?;
-    let (major, minor) = block_device(cx)?;
+    let (major, minor) = weighted_device(cx)?;
     let device = json!({ "major": major, "minor": minor, "weight": 300, "leafWeight": 400 });
     let builder = cx.container(probe::pause());
     let container =

@@ -44,6 +44,22 @@ pub fn block_device(cx: &Cx) -> Result<(u64, u64), Stop> {
     Ok(parsed.unwrap_or_default())
 }
 
+/// A block device whose scheduler is bfq, the only one that knows weights, as `(major, minor)`; a skip when there is
+/// none.
+pub fn weighted_device(cx: &Cx) -> Result<(u64, u64), Stop> {
+    let entries = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    let bfq = |e: &fs::DirEntry| {
+        fs::read_to_string(e.path().join("queue/scheduler")).is_ok_and(|t| t.contains("[bfq]"))
+    };
+    let found = entries.filter(bfq).find_map(|e| {
+        let text = fs::read_to_string(e.path().join("dev")).ok()?;
+        let (major, minor) = text.trim().split_once(':')?;
+        Some((major.parse().ok()?, minor.parse().ok()?))
+    });
+    cx.need(found.is_some(), "bfq-device", "no block device of the host has the scheduler bfq")?;
+    Ok(found.unwrap_or_default())
+}
+
 /// A configuration in which the part of `linux` at `top` is present and valid.
 pub fn valid_base(builder: Builder, top: &str) -> Builder {
     match top {
