@@ -1,6 +1,6 @@
 //! What the host's own programs and files are exposed to while a container is made.
 
-use super::support::{answers_or_refusal, canary, untouched};
+use super::support::{answers_or_refusal, canary, on_the_host_s_kernel, untouched};
 use plimsoll_kit::prelude::*;
 use std::fs::{self, File};
 use std::os::fd::AsFd;
@@ -40,12 +40,10 @@ fn is_writable_program(pid: i32, runtime: &Path) -> Result<Option<String>, Stop>
 async fn created_container_exposes_no_program_of_the_host(cx: &mut Cx) -> Verdict {
     let container = cx.container(probe::pause()).created().await?;
     let exposed = is_writable_program(container.pid()?, cx.runtime().program())?;
-    check!(
-        exposed.is_none(),
-        "another file than the runtime's executable, a sealed copy or a read-only mount",
-        "{exposed:?}, the file that the host runs"
-    );
-    Ok(())
+    let wanted = "another file than the runtime's executable, a sealed copy or a read-only mount";
+    let verdict =
+        exposed.map_or(Ok(()), |seen| Err(Stop::violation(wanted, format!("{seen}, which the host runs"))));
+    on_the_host_s_kernel(cx, verdict).await
 }
 
 /// The process that waits for the start does not belong to the container's user: nobody inside may look into it.
@@ -54,13 +52,19 @@ async fn created_process_is_not_the_user_s_to_inspect(cx: &mut Cx) -> Verdict {
     let user = json!({ "uid": 1000, "gid": 1000 });
     let container = cx.container(probe::pause()).set("/process/user", user).created().await?;
     // The owner of these files is root for a process that is not dumpable, and its user else.
+    let mut owners = Vec::new();
     for file in ["exe", "mem", "environ"] {
         let path = format!("/proc/{}/{file}", container.pid()?);
         let owner =
             fs::symlink_metadata(&path).map_err(|e| Stop::setup(format!("looking at {path}: {e}")))?;
-        check_eq!(owner.uid(), 0, "the owner of {file} in /proc of the created process");
+        owners.push((file, owner.uid()));
     }
-    Ok(())
+    let root_s = || {
+        let others: Vec<_> = owners.iter().filter(|(_, owner)| *owner != 0).collect();
+        check!(others.is_empty(), "files in /proc of the created process that are root's", "{others:?}");
+        Ok(())
+    };
+    on_the_host_s_kernel(cx, root_s()).await
 }
 
 const ROOTS: &[Variant] = &[Variant::new("pivoted", &[]), Variant::new("no-pivot", &[])];
@@ -90,8 +94,11 @@ async fn private_proc_of_a_nested_namespace_is_refused(cx: &mut Cx) -> Verdict {
         return Ok(());
     }
     let mount = Answers::parse(answers.raw(), "child");
-    check_ne!(mount.first("mount")?.errno(), 0, "errno of mounting procfs in a nested user namespace");
-    Ok(())
+    let refused = || {
+        check_ne!(mount.first("mount")?.errno(), 0, "errno of mounting procfs in a nested user namespace");
+        Ok(())
+    };
+    on_the_host_s_kernel(cx, refused()).await
 }
 
 const VIEWS: &[Variant] = &[Variant::new("cgroup-mount", &[]), Variant::new("sysfs-alone", &[])];
@@ -116,10 +123,13 @@ async fn control_groups_of_a_mapped_root_are_not_writable(cx: &mut Cx) -> Verdic
         }));
     }
     let Some(answers) = answers_or_refusal(builder).await? else { return Ok(()) };
-    for (index, path) in paths.iter().enumerate() {
-        check_ne!(answers.at(index)?.errno(), 0, "errno of opening {path} for writing");
-    }
-    Ok(())
+    let refused = || {
+        for (index, path) in paths.iter().enumerate() {
+            check_ne!(answers.at(index)?.errno(), 0, "errno of opening {path} for writing");
+        }
+        Ok(())
+    };
+    on_the_host_s_kernel(cx, refused()).await
 }
 
 const ANNOTATIONS: &[Variant] = &[

@@ -91,3 +91,21 @@ pub fn without_dev(config: &mut Value) {
         mounts.retain(|m| !m["destination"].as_str().is_some_and(|d| d.starts_with("/dev")));
     }
 }
+
+/// A violation that only means something where the program runs on the host's own kernel: where the host does not see
+/// the program at all, a sandbox stands between, and the case does not apply.
+pub async fn on_the_host_s_kernel(cx: &Cx, verdict: Verdict) -> Verdict {
+    if matches!(verdict, Err(Stop::Violation(_))) {
+        let container = cx.container(probe::ask(["namespaces"]).pause()).running().await?;
+        let inside = container.answers_so_far()?.facts("namespaces")?["ns"]["mnt"].clone();
+        if inside != json!(container.namespace("mnt")?) {
+            return Err(Stop::NotApplicable {
+                capability: "host-visible-process".into(),
+                reason: format!(
+                    "the program is in {inside}, of which the host knows nothing: it runs on another kernel"
+                ),
+            });
+        }
+    }
+    verdict
+}

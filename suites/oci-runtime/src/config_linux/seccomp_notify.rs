@@ -5,9 +5,9 @@ use plimsoll_kit::console::receive_message;
 use plimsoll_kit::prelude::*;
 use plimsoll_kit::wait::Poll;
 use std::fs;
-use std::io::ErrorKind;
-use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, channel};
 
 /// The file's table of contents.
 pub static CASES: &[Case] = &[
@@ -27,9 +27,10 @@ fn filter(listener: &str) -> Value {
     })
 }
 
+/// A listener that takes what comes as soon as it comes: a runtime may wait for that.
 struct Listener {
-    socket: UnixListener,
     path: PathBuf,
+    connections: Receiver<Result<Received, Stop>>,
 }
 
 /// What a connection carried: the payloads together, and how many descriptors came with each message.
@@ -42,8 +43,16 @@ impl Listener {
     fn new(cx: &Cx) -> Result<Self, Stop> {
         let path = cx.dir().join("notify.sock");
         let socket = UnixListener::bind(&path)?;
-        socket.set_nonblocking(true)?;
-        Ok(Self { socket, path })
+        let (sender, connections) = channel();
+        // Ends with the listener's last connection, or else with the attempt's process.
+        std::thread::spawn(move || {
+            while let Ok((stream, _)) = socket.accept() {
+                if sender.send(drain(&stream)).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Self { path, connections })
     }
 
     fn text(&self) -> String {
@@ -52,36 +61,38 @@ impl Listener {
 
     /// What the next connection carries, up to its end.
     async fn receive(&self, cx: &Cx) -> Result<Received, Stop> {
-        let stream = wait_until("a connection to the listener", cx.limits().wait(), async || {
-            match self.socket.accept() {
-                Ok((stream, _)) => Ok(Poll::Ready(stream)),
-                Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(Poll::NotYet("no connection".into())),
-                Err(e) => Err(e.into()),
+        wait_until("a connection to the listener, and its end", cx.limits().wait(), async || {
+            match self.connections.try_recv() {
+                Ok(received) => received.map(Poll::Ready),
+                Err(_) => Ok(Poll::NotYet("none".into())),
             }
         })
-        .await?;
-        let (mut text, mut messages) = (String::new(), Vec::new());
-        loop {
-            // A connection that stays open makes the read time out after 5 s.
-            let (payload, fds) = match receive_message(&stream) {
-                Err(_) if !messages.is_empty() => {
-                    let seen = format!("it is open 5 s after {} bytes", text.len());
-                    let stop =
-                        Stop::violation("the runtime closes the connection once the state is sent", seen);
-                    return Err(stop.of("seccomp.listener-path.closed"));
-                }
-                received => received?,
-            };
-            if payload.is_empty() {
-                return Ok(Received { text, messages });
-            }
-            text.push_str(&payload);
-            messages.push(fds.len());
-        }
+        .await
     }
 
     fn is_quiet(&self) -> bool {
-        self.socket.accept().is_err()
+        self.connections.try_recv().is_err()
+    }
+}
+
+/// Reads a connection to its end.
+fn drain(stream: &UnixStream) -> Result<Received, Stop> {
+    let (mut text, mut messages) = (String::new(), Vec::new());
+    loop {
+        // A connection that stays open makes the read time out after 5 s.
+        let (payload, fds) = match receive_message(stream) {
+            Err(_) if !messages.is_empty() => {
+                let seen = format!("it is open 5 s after {} bytes", text.len());
+                let stop = Stop::violation("the runtime closes the connection once the state is sent", seen);
+                return Err(stop.of("seccomp.listener-path.closed"));
+            }
+            received => received?,
+        };
+        if payload.is_empty() {
+            return Ok(Received { text, messages });
+        }
+        text.push_str(&payload);
+        messages.push(fds.len());
     }
 }
 
