@@ -23,9 +23,9 @@ pub static CASES: &[Case] = &[
 const OLD: &str = "1.0.2";
 
 /// Judges whether the earlier rule was followed: a violation only for a target that declares nothing from `turned` on.
-fn judge(cx: &Cx, rule: &str, turned: SpecVersion, followed: bool, demand: &str) -> Verdict {
+fn judge(cx: &Cx, rule: &str, turned: &SpecVersion, followed: bool, demand: &str) -> Verdict {
     cx.record(&format!("version.{rule}"), if followed { "earlier rule" } else { "later rule" });
-    let knows_later = cx.declared_version().is_none_or(|declared| declared.release() >= turned);
+    let knows_later = cx.declared_version().is_none_or(|declared| declared.release() >= *turned);
     check!(followed || knows_later, format!("under version {OLD}: {demand}"), "not so");
     Ok(())
 }
@@ -51,7 +51,7 @@ async fn unknown_capability_is_error(cx: &mut Cx) -> Verdict {
     let mut list: Vec<&str> = DEFAULT_CAPABILITIES.to_vec();
     list.push("CAP_PLIMSOLL_TEST");
     let accepted = accepts(cx.container(probe::exit(0)).version(OLD).capabilities(&list)).await?;
-    let turned = SpecVersion::new(1, 1, 0);
+    let turned = &SpecVersion::new(1, 1, 0);
     judge(cx, "unknown-capability", turned, !accepted, "a capability without a meaning is an error")
 }
 
@@ -63,7 +63,7 @@ async fn prestart_runs_in_start(cx: &mut Cx) -> Verdict {
     let in_create = container.hook_ran(&hook)?;
     container.start().await?.must_succeed()?;
     check!(container.hook_ran(&hook)?, "the prestart hook has run when start returns", "it has not");
-    judge(cx, "prestart", SpecVersion::new(1, 1, 0), !in_create, "prestart hooks run after start was called")
+    judge(cx, "prestart", &SpecVersion::new(1, 1, 0), !in_create, "prestart hooks run after start was called")
 }
 
 /// Before 1.3.0 a failing poststart hook is a warning, and the program runs on.
@@ -77,7 +77,7 @@ async fn failing_poststart_hook_only_warns(cx: &mut Cx) -> Verdict {
     judge(
         cx,
         "failing-poststart",
-        SpecVersion::new(1, 3, 0),
+        &SpecVersion::new(1, 3, 0),
         goes_on,
         "the life goes on as if the hook had succeeded",
     )
@@ -88,7 +88,13 @@ async fn failing_poststart_hook_only_warns(cx: &mut Cx) -> Verdict {
 async fn relative_destination_is_error(cx: &mut Cx) -> Verdict {
     let mount = json!({ "destination": "data", "type": "tmpfs", "source": "tmpfs" });
     let accepted = accepts(cx.container(probe::exit(0)).version(OLD).mount(mount)).await?;
-    judge(cx, "relative-destination", SpecVersion::new(1, 2, 0), !accepted, "a mount destination is absolute")
+    judge(
+        cx,
+        "relative-destination",
+        &SpecVersion::new(1, 2, 0),
+        !accepted,
+        "a mount destination is absolute",
+    )
 }
 
 /// Before 1.3.0 an object of process limits has a limit. Many parsers cannot tell its absence from 0, so that it is
