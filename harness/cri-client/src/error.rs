@@ -69,7 +69,11 @@ impl CallError {
         deadline: Duration,
     ) -> Self {
         let message = describe(status);
-        let kind = kind(status, &message, elapsed, deadline);
+        let kind = match kind(status, &message, elapsed, deadline) {
+            // An answer that is taken as bytes is never garbled: here it is the server that cannot read the request.
+            Kind::Garbled if rpc == crate::raw::NAME => Kind::Status(status.code()),
+            kind => kind,
+        };
         Self { rpc, code: status.code(), message, kind, elapsed }
     }
 

@@ -46,6 +46,9 @@ impl Decoder for Raw {
     }
 }
 
+/// What stands for the name of the rpc in records and errors of calls by bytes.
+pub(crate) const NAME: &str = "(raw)";
+
 impl Client {
     /// Calls `method` of `service` (full name, such as `runtime.v1alpha2.RuntimeService`) on the runtime
     /// socket with these message bytes, and gives the bytes of the answer.
@@ -57,7 +60,7 @@ impl Client {
         wait: Duration,
     ) -> Result<Bytes, CallError> {
         let path = format!("/{service}/{method}");
-        self.call("(raw)", Service::Runtime, path, Raw, message, wait).await
+        self.call(NAME, Service::Runtime, path, Raw, message, wait).await
     }
 }
 

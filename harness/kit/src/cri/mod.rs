@@ -6,6 +6,7 @@
 
 mod answer;
 mod container;
+mod daemon;
 mod facts;
 mod finish;
 mod images;
@@ -15,6 +16,7 @@ mod traces;
 
 pub use answer::Answered;
 pub use container::{Container, ContainerBuilder};
+pub use daemon::{DAEMON_HOLD, Daemon};
 pub use facts::{cgroup_of, pid_of};
 pub use finish::{finish, remove_run};
 pub use images::{Fixture, Pulled, prepare_image};
