@@ -23,7 +23,7 @@ use crate::sys::{self, CloneArgs, Forked};
 use crate::systemd::Scope;
 use crate::{hooks, log, netdev, rdt, seccomp};
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -293,15 +293,22 @@ fn fork(init: &mut Init<'_>) -> Result<(i32, OwnedFd, Channel)> {
             let heard = channel.hear();
             let _ = sys::wait_pid(pid);
             match heard? {
-                Some((Kind::Ready, text, Some(pidfd))) => {
-                    let pid = text.parse().map_err(|_| Error::new("garbled process id"))?;
-                    Ok((pid, pidfd, channel))
-                }
+                Some((Kind::Ready, _, Some(pidfd))) => Ok((pid_of(&pidfd)?, pidfd, channel)),
                 Some((Kind::Error, text, _)) => Err(Error::new(text)),
                 _ => bail!("the first process ended before it was ready"),
             }
         }
     }
+}
+
+/// The process behind a descriptor, counted in this process's namespace: the stage may be in a joined one, where
+/// the same process has another number.
+fn pid_of(pidfd: &OwnedFd) -> Result<i32> {
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))
+        .context("finding the first process")?;
+    let pid = text.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
+    pid.filter(|pid| *pid > 0)
+        .ok_or_else(|| Error::new("the first process is not in sight, or ended before it was ready"))
 }
 
 /// What the runtime does to the process from outside: id mappings, cgroup, network devices, OOM score.
