@@ -42,6 +42,10 @@ impl Error {
     pub fn unimplemented(message: impl Into<String>) -> Self {
         Self::new(Code::Unimplemented, message)
     }
+    /// Content from outside is not what its digest or its size says.
+    pub fn data_loss(message: impl Into<String>) -> Self {
+        Self::new(Code::DataLoss, message)
+    }
     /// The client's or the server's time limit passed.
     pub fn deadline(message: impl Into<String>) -> Self {
         Self::new(Code::DeadlineExceeded, message)
@@ -62,9 +66,18 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// Bytes of a message that a client gets: it travels in a header, for which clients keep little room.
+const MESSAGE_LIMIT: usize = 2 << 10;
+
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        Status::new(error.code, error.message)
+        let mut message = error.message;
+        if message.len() > MESSAGE_LIMIT {
+            let all = message.len();
+            message.truncate(message.floor_char_boundary(MESSAGE_LIMIT));
+            message.push_str(&format!("... ({all} bytes in all)"));
+        }
+        Status::new(error.code, message)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
 use tokio::net::UnixListener;
@@ -49,15 +49,28 @@ pub fn lock_root(root: &Path) -> Result<Option<std::fs::File>> {
     }
 }
 
+/// Takes the store's lock for a server. One that was killed just now may have a child that has not become another
+/// program yet and holds the lock for a moment longer.
+fn await_root(root: &Path) -> Result<std::fs::File> {
+    let end = Instant::now() + Duration::from_secs(3);
+    loop {
+        if let Some(lock) = lock_root(root)? {
+            return Ok(lock);
+        }
+        if Instant::now() > end {
+            let root = root.display();
+            return Err(Error::precondition(format!(
+                "another server uses {root}; stop it or choose another --root"
+            )));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Serves until told to stop.
 pub fn serve(config: Config, json: bool) -> Result<()> {
     start_log(json);
-    let _lock = lock_root(&config.root)?.ok_or_else(|| {
-        Error::precondition(format!(
-            "another server uses {}; stop it or choose another --root",
-            config.root.display()
-        ))
-    })?;
+    let _lock = await_root(&config.root)?;
     util::make_dir(&config.state, 0o711)?;
     oci::check_socket_dir(&config.state)?;
     // Forks: must come before any thread.

@@ -134,7 +134,7 @@ pub async fn read_all(mut body: Incoming, limit: usize) -> Result<Vec<u8>> {
     let mut out = Vec::new();
     while let Some(chunk) = next_chunk(&mut body).await? {
         if out.len() + chunk.len() > limit {
-            return Err(Error::internal(format!(
+            return Err(Error::invalid(format!(
                 "the registry's answer is larger than {limit} bytes; refused"
             )));
         }

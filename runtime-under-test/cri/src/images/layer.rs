@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::overlay;
-use super::unpack::{Bounded, Limits, unpack};
+use super::unpack::{Bounded, Limits, OfLayer as _, unpack};
 use crate::error::{Context as _, Error, Result};
 use crate::util;
 
@@ -123,11 +123,11 @@ fn unpack_in_private_mount(
 fn unpack_blob(blob: &Path, target: &Path, limits: &Limits) -> Result<(String, super::unpack::Totals)> {
     let file = File::open(blob).with_path("opening", blob)?;
     let compressed = file.metadata().with_path("reading", blob)?.len();
-    let stream = decompress(file).with_path("decompressing", blob)?;
+    let stream = decompress(file).of_layer("decompressing the layer")?;
     let mut hashing = Hashing { inner: Bounded::new(stream, limits, compressed), hasher: Sha256::new() };
     let totals = unpack(&mut hashing, target, limits)?;
     // The diffID covers the padding behind the last entry too.
-    io::copy(&mut hashing, &mut io::sink()).doing("reading the end of the layer")?;
+    io::copy(&mut hashing, &mut io::sink()).of_layer("reading the end of the layer")?;
     Ok((format!("sha256:{}", util::hex(&hashing.hasher.finalize())), totals))
 }
 

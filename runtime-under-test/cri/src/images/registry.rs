@@ -118,7 +118,7 @@ impl Session {
         let bytes = read_all(response.into_body(), DOCUMENT_LIMIT).await?;
         let digest = format!("sha256:{}", hex(&Sha256::digest(&bytes)));
         if wanted.starts_with("sha256:") && wanted != digest {
-            return Err(Error::internal(format!(
+            return Err(Error::data_loss(format!(
                 "the registry served a manifest with digest {digest} for {wanted}; refused"
             )));
         }
@@ -142,7 +142,7 @@ impl Session {
         while let Some(chunk) = next_chunk(&mut body).await? {
             total += chunk.len() as u64;
             if total > size {
-                return Err(Error::internal(format!(
+                return Err(Error::data_loss(format!(
                     "blob {digest} is larger than the {size} bytes its manifest says; refused"
                 )));
             }
@@ -152,7 +152,7 @@ impl Session {
         file.flush().await.with_path("writing", path)?;
         let got = format!("sha256:{}", hex(&hasher.finalize()));
         if total != size {
-            return Err(Error::internal(format!(
+            return Err(Error::data_loss(format!(
                 "blob {digest} has {total} bytes where its manifest says {size}; refused"
             )));
         }

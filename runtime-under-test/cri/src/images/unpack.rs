@@ -14,8 +14,36 @@ use rustix::fs::{
     self as rfs, AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timestamps, Uid, XattrFlags,
 };
 use tar::{Entry, EntryType};
+use tonic::Code;
 
 use crate::error::{Context as _, Error, Result};
+
+/// Failures while a layer is unpacked: what it asks for in vain is the image's fault, what the host lacks is not.
+pub trait OfLayer<T> {
+    /// Says what was being done.
+    fn of_layer(self, what: impl std::fmt::Display) -> Result<T>;
+    /// Says what was being done, and with which entry.
+    fn of_layer_at(self, what: &str, path: &Path) -> Result<T>;
+}
+
+impl<T, E: Into<io::Error>> OfLayer<T> for std::result::Result<T, E> {
+    fn of_layer(self, what: impl std::fmt::Display) -> Result<T> {
+        self.map_err(|error| {
+            let error: io::Error = error.into();
+            let code = match error.raw_os_error() {
+                Some(libc::ENOSPC | libc::EDQUOT | libc::ENOMEM | libc::EMFILE | libc::ENFILE) => {
+                    Code::ResourceExhausted
+                }
+                Some(libc::EIO | libc::EROFS | libc::EACCES | libc::EPERM) => Code::Internal,
+                _ => Code::InvalidArgument,
+            };
+            Error::new(code, format!("{what}: {error}"))
+        })
+    }
+    fn of_layer_at(self, what: &str, path: &Path) -> Result<T> {
+        self.of_layer(format_args!("{what} {} of the layer", path.display()))
+    }
+}
 
 /// What a layer may at most be.
 #[derive(Debug, Clone, Copy)]
@@ -91,8 +119,8 @@ pub fn unpack<R: Read>(stream: R, root: &Path, limits: &Limits) -> Result<Totals
     };
     let mut archive = tar::Archive::new(stream);
     archive.set_ignore_zeros(false);
-    for entry in archive.entries().doing("reading the layer")? {
-        let mut entry = entry.doing("reading the layer")?;
+    for entry in archive.entries().of_layer("reading the layer")? {
+        let mut entry = entry.of_layer("reading the layer")?;
         if work.totals.inodes >= limits.entries {
             return Err(Error::invalid(format!(
                 "the layer has more than {} entries; refused",
@@ -157,13 +185,13 @@ impl Unpacker {
         match kind {
             EntryType::Directory => {
                 if !is_dir {
-                    rfs::mkdirat(parent, name, Mode::RWXU).with_path("making", path)?;
+                    rfs::mkdirat(parent, name, Mode::RWXU).of_layer_at("making", path)?;
                 }
             }
             EntryType::Symlink => {
                 let target =
                     entry.link_name_bytes().ok_or_else(|| Error::invalid("a symlink without target"))?;
-                rfs::symlinkat(OsStr::from_bytes(&target), parent, name).with_path("linking", path)?;
+                rfs::symlinkat(OsStr::from_bytes(&target), parent, name).of_layer_at("linking", path)?;
             }
             EntryType::Link => {
                 let target =
@@ -172,7 +200,7 @@ impl Unpacker {
                 let from = self.open_dir(target.parent().unwrap_or(Path::new("")))?;
                 let from_name =
                     target.file_name().ok_or_else(|| Error::invalid("a hard link to the root"))?;
-                rfs::linkat(&from, from_name, parent, name, AtFlags::empty()).doing(format_args!(
+                rfs::linkat(&from, from_name, parent, name, AtFlags::empty()).of_layer(format_args!(
                     "hard link {} to {} inside the layer",
                     path.display(),
                     target.display()
@@ -191,18 +219,18 @@ impl Unpacker {
                 let file_type =
                     if kind == EntryType::Char { FileType::CharacterDevice } else { FileType::BlockDevice };
                 rfs::mknodat(parent, name, file_type, private, rfs::makedev(major, minor))
-                    .with_path("making device", path)?;
+                    .of_layer_at("making device", path)?;
             }
             EntryType::Fifo => {
-                rfs::mknodat(parent, name, FileType::Fifo, private, 0).with_path("making fifo", path)?;
+                rfs::mknodat(parent, name, FileType::Fifo, private, 0).of_layer_at("making fifo", path)?;
             }
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                 let flags =
                     OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let mut file =
-                    File::from(rfs::openat(parent, name, flags, private).with_path("creating", path)?);
-                self.totals.bytes += io::copy(entry, &mut file).with_path("writing", path)?;
-                file.flush().with_path("writing", path)?;
+                    File::from(rfs::openat(parent, name, flags, private).of_layer_at("creating", path)?);
+                self.totals.bytes += io::copy(entry, &mut file).of_layer_at("writing", path)?;
+                file.flush().of_layer_at("writing", path)?;
             }
             other => {
                 return Err(Error::invalid(format!(
@@ -223,8 +251,9 @@ impl Unpacker {
         dir: bool,
     ) -> Result<()> {
         let header = entry.header();
-        let (uid, gid) = (header.uid().doing("reading an owner")?, header.gid().doing("reading a group")?);
-        let mode = header.mode().doing("reading a mode")? & 0o7777;
+        let (uid, gid) =
+            (header.uid().of_layer("reading an owner")?, header.gid().of_layer("reading a group")?);
+        let mode = header.mode().of_layer("reading a mode")? & 0o7777;
         let seconds = i64::try_from(header.mtime().unwrap_or(0)).unwrap_or(0);
         let symlink = header.entry_type() == EntryType::Symlink;
         let small = |id: u64| u32::try_from(id).ok().filter(|id| *id != u32::MAX);
@@ -238,12 +267,12 @@ impl Unpacker {
             Some(Gid::from_raw(gid)),
             AtFlags::SYMLINK_NOFOLLOW,
         )
-        .with_path("changing the owner of", path)?;
+        .of_layer_at("changing the owner of", path)?;
         if !symlink {
             self.extended_attributes(entry, parent, name, path)?;
             // After chown, which clears the setuid bits.
             rfs::chmodat(parent, name, Mode::from_raw_mode(mode), AtFlags::empty())
-                .with_path("changing the mode of", path)?;
+                .of_layer_at("changing the mode of", path)?;
         }
         let time = rfs::Timespec { tv_sec: seconds, tv_nsec: 0 };
         let times = Timestamps { last_access: time, last_modification: time };
@@ -277,11 +306,11 @@ impl Unpacker {
             return Ok(());
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = rfs::openat(parent, name, flags, Mode::empty()).with_path("opening", path)?;
+        let file = rfs::openat(parent, name, flags, Mode::empty()).of_layer_at("opening", path)?;
         for (key, value) in wanted {
             match rfs::fsetxattr(&file, key.as_str(), &value, XattrFlags::empty()) {
                 Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::PERM) if key.starts_with("user.") => {}
-                result => result.doing(format_args!("setting {key} of {}", path.display()))?,
+                result => result.of_layer(format_args!("setting {key} of {}", path.display()))?,
             }
         }
         Ok(())
@@ -323,7 +352,7 @@ impl Unpacker {
             Mode::empty(),
             ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
         )
-        .with_path("opening directory", path)
+        .of_layer_at("opening directory", path)
     }
 
     fn make_dirs(&self, path: &Path) -> Result<OwnedFd> {
@@ -341,7 +370,7 @@ impl Unpacker {
                 if rfs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
                     remove_at(&dir, name, 0)?;
                 }
-                rfs::mkdirat(&dir, name, Mode::from_raw_mode(0o755)).with_path("making", &so_far)?;
+                rfs::mkdirat(&dir, name, Mode::from_raw_mode(0o755)).of_layer_at("making", &so_far)?;
                 self.open_dir(&so_far)?
             };
         }
@@ -383,8 +412,8 @@ fn clean(path: &Path) -> Result<PathBuf> {
 
 fn names(dir: &OwnedFd) -> Result<Vec<OsString>> {
     let mut out = Vec::new();
-    for item in rfs::Dir::read_from(dir).doing("reading a directory")? {
-        let item = item.doing("reading a directory")?;
+    for item in rfs::Dir::read_from(dir).of_layer("reading a directory")? {
+        let item = item.of_layer("reading a directory")?;
         let name = item.file_name().to_bytes();
         if name != b"." && name != b".." {
             out.push(OsStr::from_bytes(name).to_owned());
@@ -402,15 +431,15 @@ fn remove_at(dir: &OwnedFd, name: &OsStr, depth: u32) -> Result<()> {
         Ok(()) => return Ok(()),
         Err(rustix::io::Errno::ISDIR | rustix::io::Errno::PERM) => {}
         Err(error) => {
-            return Err(Error::internal(format!("removing {}: {error}", Path::new(name).display())));
+            return Err(error).of_layer_at("removing", Path::new(name));
         }
     }
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
-    let inner = rfs::openat(dir, name, flags, Mode::empty()).doing("opening a directory to remove")?;
+    let inner = rfs::openat(dir, name, flags, Mode::empty()).of_layer("opening a directory to remove")?;
     for child in names(&inner)? {
         remove_at(&inner, &child, depth + 1)?;
     }
-    rfs::unlinkat(dir, name, AtFlags::REMOVEDIR).doing("removing a directory")
+    rfs::unlinkat(dir, name, AtFlags::REMOVEDIR).of_layer("removing a directory")
 }
 
 #[cfg(test)]

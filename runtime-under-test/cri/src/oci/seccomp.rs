@@ -115,11 +115,9 @@ pub fn check(what: &str, profile: Option<&SecurityProfile>, absolute: bool) -> R
                 profile.localhost_ref
             )));
         }
-    } else if !profile.localhost_ref.is_empty() {
-        return Err(Error::invalid(format!(
-            "localhost_ref of the {what} profile is only for type Localhost"
-        )));
     }
+    // With another type the reference has no meaning and is not looked at
+    // (`sandbox.security-profile.localhost-ref-only-localhost`).
     Ok(())
 }
 

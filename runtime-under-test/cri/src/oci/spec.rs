@@ -181,6 +181,9 @@ fn process(input: &Input<'_>, context: &LinuxContainerSecurityContext, capabilit
     } else if config.command.is_empty() {
         args.extend(input.image.cmd.iter().cloned());
     }
+    if args.iter().any(|arg| arg.contains('\0')) {
+        return Err(Error::invalid("the command or an argument holds a NUL, which no process can be given"));
+    }
     if args.first().is_none_or(String::is_empty) {
         return Err(Error::invalid(
             "neither the container nor its image names a command; set command or args",
@@ -395,7 +398,9 @@ pub fn userns_mappings(pod: &PodSandboxConfig) -> Option<(Value, Value)> {
 }
 
 fn resource_limits(input: &Input<'_>) -> Value {
-    let wanted = input.config.linux.as_ref().and_then(|l| l.resources.clone()).unwrap_or_default();
+    let mut wanted = input.config.linux.as_ref().and_then(|l| l.resources.clone()).unwrap_or_default();
+    // No limit is what a new cgroup has; not every runtime can say so.
+    wanted.cpu_quota = wanted.cpu_quota.max(0);
     let mut out = resources::to_oci(&wanted, input.v2, &resources::huge_page_sizes());
     out["devices"] = json!(input.device_rules);
     if input.pids > 0 {

@@ -38,11 +38,13 @@ impl Daemon {
         util::make_dir(&images, 0o700)?;
         let result = (|| {
             let (path, logs) = (images.display().to_string(), work.display().to_string());
-            runtime.call(
-                &container.dir,
-                &["checkpoint", "--leave-running", "--image-path", &path, "--work-path", &logs],
-                &container.id,
-            )?;
+            runtime
+                .call(
+                    &container.dir,
+                    &["checkpoint", "--leave-running", "--image-path", &path, "--work-path", &logs],
+                    &container.id,
+                )
+                .map_err(|error| error.context("writing a checkpoint with CRIU"))?;
             let record =
                 serde_json::to_vec(&*lock(&container.record)).doing("writing the container's record")?;
             util::write_atomic(&work.join("container.json"), &record)?;

@@ -40,6 +40,12 @@ impl Daemon {
         if image_name.is_empty() {
             return Err(Error::invalid("config.image.image is empty"));
         }
+        if config.stop_signal != 0 && signal::from_cri(config.stop_signal).is_none() {
+            return Err(Error::invalid(format!(
+                "stop_signal {} is no signal of the interface",
+                config.stop_signal
+            )));
+        }
         let image = self.images.resolve(&image_name)?;
         self.check_container(&pod, &config)?;
         let place = log_place(&pod.config, &config)?;

@@ -21,8 +21,9 @@ use crate::monitor::proto::{Exit, Reply, Request};
 use crate::oci::short_socket;
 use crate::util;
 
-/// Bytes kept per stream of `ExecSync` (`exec-sync.output-capped`).
-const OUTPUT_LIMIT: usize = 16 << 20;
+/// Bytes kept of the output of `ExecSync` (`exec-sync.output-capped`): both streams together, so that the answer
+/// fits into the 16 MiB that a client takes.
+const OUTPUT_LIMIT: usize = (16 << 20) - (4 << 10);
 /// After the command ended, a child of its own that holds the pipe open is waited for this long.
 const LINGER: Duration = Duration::from_millis(250);
 
@@ -183,6 +184,11 @@ impl Daemon {
             };
             let drain = async { tokio::join!(out.rest(), err.rest()) };
             drain.await;
+            // Each stream is sure of its half; what one leaves the other may have.
+            let half = OUTPUT_LIMIT / 2;
+            let kept = err.data.len().min(half.max(OUTPUT_LIMIT - out.data.len()));
+            err.data.truncate(kept);
+            out.data.truncate(OUTPUT_LIMIT - kept);
             Ok(ExecSyncResponse { stdout: out.data, stderr: err.data, exit_code: exit.code })
         };
         if limit <= 0 {

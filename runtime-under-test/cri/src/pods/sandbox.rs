@@ -365,7 +365,7 @@ fn check(config: &PodSandboxConfig, userns: bool) -> Result<()> {
     if config.hostname.len() > 64 {
         return Err(Error::invalid("the hostname is longer than the kernel's 64 bytes"));
     }
-    if config.hostname.contains(['\n', '\0', '/']) {
+    if config.hostname.contains(['\n', '\0', '/']) || config.hostname.starts_with(['.', '-']) {
         return Err(Error::invalid("the hostname holds characters that are not allowed"));
     }
     if context.run_as_group.is_some() && context.run_as_user.is_none() {

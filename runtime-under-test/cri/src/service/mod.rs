@@ -8,6 +8,7 @@ pub use self::image::IMPORT;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use prost::Message;
 use tokio_stream::Stream;
 use tonic::Status;
 
@@ -24,15 +25,26 @@ pub struct Service {
 /// A server stream.
 pub type Answers<T> = Pin<Box<dyn Stream<Item = std::result::Result<T, Status>> + Send>>;
 
-/// Items per message of a list stream: far below the 16 MiB that clients take.
+/// Items per message of a list stream, and bytes after which a message is full: far below the 16 MiB that clients
+/// take.
 const BATCH: usize = 64;
+const BATCH_BYTES: usize = 2 << 20;
 
 /// Cuts a list into non-empty messages (`*.stream.*`).
-fn batches<I: Send + 'static, M: Send + 'static>(items: Vec<I>, wrap: fn(Vec<I>) -> M) -> Answers<M> {
+fn batches<I: Message + 'static, M: Send + 'static>(items: Vec<I>, wrap: fn(Vec<I>) -> M) -> Answers<M> {
     let mut messages = Vec::new();
-    let mut items = items.into_iter().peekable();
-    while items.peek().is_some() {
-        messages.push(Ok(wrap(items.by_ref().take(BATCH).collect())));
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    for item in items {
+        let size = item.encoded_len();
+        if !batch.is_empty() && (batch.len() >= BATCH || bytes + size > BATCH_BYTES) {
+            messages.push(Ok(wrap(std::mem::take(&mut batch))));
+            bytes = 0;
+        }
+        bytes += size;
+        batch.push(item);
+    }
+    if !batch.is_empty() {
+        messages.push(Ok(wrap(batch)));
     }
     Box::pin(tokio_stream::iter(messages))
 }
@@ -56,6 +68,28 @@ async fn detached<T: Send + 'static>(
 ) -> std::result::Result<T, Status> {
     match tokio::spawn(work).await {
         Ok(result) => result.map_err(Status::from),
+        Err(_) => {
+            Err(Error::internal("the server failed while it handled this request; its log tells where")
+                .into())
+        }
+    }
+}
+
+/// Runs work that makes something to its end; when the client has gone away meanwhile, what was made is undone
+/// (`transport.deadline-honoured`).
+async fn undone_if_unwanted<T: Send + 'static, U: Future<Output = ()> + Send>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+    undo: impl FnOnce(T) -> U + Send + 'static,
+) -> std::result::Result<T, Status> {
+    let (answer, wanted) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        let result = blocking(work).await;
+        if let Err(Ok(made)) = answer.send(result) {
+            undo(made).await;
+        }
+    });
+    match wanted.await {
+        Ok(result) => result,
         Err(_) => {
             Err(Error::internal("the server failed while it handled this request; its log tells where")
                 .into())

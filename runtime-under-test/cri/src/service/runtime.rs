@@ -8,7 +8,7 @@ use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::BroadcastStream;
 use tonic::{Request, Response, Status};
 
-use super::{Answers, Service, batches, blocking, detached, need};
+use super::{Answers, Service, batches, blocking, detached, need, undone_if_unwanted};
 use crate::api::runtime_service_server::RuntimeService;
 #[allow(clippy::wildcard_imports, reason = "nearly every message of the interface is named below")]
 use crate::api::*;
@@ -144,7 +144,7 @@ impl RuntimeService for Service {
         let mut info = BTreeMap::new();
         if request.into_inner().verbose {
             let config = &self.daemon.config;
-            let text = json!({"root": config.root, "state": config.state, "defaultRuntime": config.default_runtime, "userNamespaces": self.daemon.userns});
+            let text = json!({"root": config.root, "state": config.state, "defaultRuntime": config.default_runtime, "userNamespaces": self.daemon.userns, "cdiSpecDirs": config.cdi_dirs});
             info.insert("config".to_owned(), text.to_string());
         }
         Ok(Response::new(StatusResponse {
@@ -177,8 +177,15 @@ impl RuntimeService for Service {
     async fn run_pod_sandbox(&self, request: Request<RunPodSandboxRequest>) -> Answer<RunPodSandboxResponse> {
         let request = request.into_inner();
         let config = request.config.ok_or_else(|| Error::invalid("config is missing"))?;
-        let daemon = Arc::clone(&self.daemon);
-        let pod_sandbox_id = blocking(move || daemon.run_pod(config, request.runtime_handler)).await?;
+        let (daemon, own) = (Arc::clone(&self.daemon), Arc::clone(&self.daemon));
+        let work = move || daemon.run_pod(config, request.runtime_handler);
+        let undo = |id: String| async move {
+            tracing::info!(pod = %id, "nobody waits for this sandbox any more; it is removed");
+            if let Err(error) = own.remove_pod(&id).await {
+                tracing::warn!(pod = %id, %error, "removing an unwanted sandbox");
+            }
+        };
+        let pod_sandbox_id = undone_if_unwanted(work, undo).await?;
         Ok(Response::new(RunPodSandboxResponse { pod_sandbox_id }))
     }
 

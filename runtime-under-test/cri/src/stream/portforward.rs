@@ -74,6 +74,11 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         while let Ok(Ok(Some(frame))) = timeout(IDLE, decoder.read(&mut reader)).await {
             match frame {
                 Frame::SynStream { id, headers, .. } => {
+                    let wanted = header(&headers, "port").and_then(|p| p.parse::<u16>().ok());
+                    let Some(port) = wanted.filter(|p| *p > 0) else {
+                        let _ = out.send(Write::Reset(id)).await;
+                        continue;
+                    };
                     let _ = out.send(Write::Reply(id)).await;
                     let key = header(&headers, "requestid")
                         .map_or_else(|| id.div_ceil(4).to_string(), str::to_owned);
@@ -82,7 +87,7 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
                         continue;
                     }
                     let pair = pairs.entry(key.clone()).or_default();
-                    pair.port = header(&headers, "port").and_then(|p| p.parse().ok()).unwrap_or(0);
+                    pair.port = port;
                     if header(&headers, "streamtype") == Some("error") {
                         pair.error = Some(id);
                     } else {

@@ -256,6 +256,11 @@ impl Server {
         self.child = Self::spawn(self.dir.path(), self.subnet);
     }
 
+    /// Process id of the running server.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub async fn clients(&self) -> (RuntimeServiceClient<Channel>, ImageServiceClient<Channel>) {
         let channel = tonic::transport::Endpoint::try_from(format!(
             "unix:{}",
