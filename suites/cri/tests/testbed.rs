@@ -1,5 +1,7 @@
 //! Runs a part of the suite against a private containerd. `PLIMSOLL_CRI_CASES` chooses another part (text in the
-//! case id, `all` for every case), `PLIMSOLL_CRI_HANDLER` chooses the handler, `PLIMSOLL_CRI_ENDPOINT` another endpoint.
+//! case id, commas between several, `all` for every case), `PLIMSOLL_CRI_HANDLER` chooses the handler,
+//! `PLIMSOLL_CRI_ENDPOINT` another endpoint. `PLIMSOLL_CRI_HOLD` names the file that holds back the restart of that
+//! endpoint's server, where somebody starts it again when it dies.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers of tests
 
@@ -83,12 +85,18 @@ async fn run_one(bound: &Bound, job: Job) -> Line {
 
 async fn run_all(target: CriTarget, facts: BTreeMap<String, Value>) -> Vec<Line> {
     let wanted = std::env::var("PLIMSOLL_CRI_CASES").unwrap_or_else(|_| "cri/transport".into());
-    let wanted = if wanted == "all" { "" } else { &wanted };
-    let bound: Vec<Bound> =
-        SUITE.bound().unwrap().into_iter().filter(|b| b.id.to_string().contains(wanted)).collect();
+    let wanted: Vec<&str> = if wanted == "all" { vec![""] } else { wanted.split(',').collect() };
+    let bound: Vec<Bound> = SUITE
+        .bound()
+        .unwrap()
+        .into_iter()
+        .filter(|b| wanted.iter().any(|w| b.id.to_string().contains(w)))
+        .collect();
     assert!(!bound.is_empty(), "no case has {wanted:?} in its id");
     let dir = tempfile::tempdir().unwrap();
-    let queue = Rc::new(RefCell::new(bound.into_iter().enumerate().collect::<Vec<_>>()));
+    let (alone, together): (Vec<_>, Vec<_>) =
+        bound.into_iter().enumerate().partition(|(_, b)| b.case.exclusive.contains(&"daemon"));
+    let queue = Rc::new(RefCell::new(together));
     queue.borrow_mut().reverse();
     let lines = Rc::new(RefCell::new(Vec::new()));
     let local = tokio::task::LocalSet::new();
@@ -104,7 +112,11 @@ async fn run_all(target: CriTarget, facts: BTreeMap<String, Value>) -> Vec<Line>
         });
     }
     local.await;
-    Rc::try_unwrap(lines).ok().unwrap().into_inner()
+    let mut lines = Rc::try_unwrap(lines).ok().unwrap().into_inner();
+    for (n, bound) in alone {
+        lines.push(run_one(&bound, job(&bound, n, &target, &facts, dir.path())).await);
+    }
+    lines
 }
 
 #[tokio::test]
@@ -125,7 +137,11 @@ async fn the_suite_reaches_verdicts_on_a_real_server() {
     let fixture = Fixture::prepare(&address, &format!("run-{}", std::process::id())).await.unwrap();
     let start = Instant::now();
     let target = CriTarget { image_endpoint: endpoint.clone(), endpoint, handler };
-    let mut lines = run_all(target, fixture.facts()).await;
+    let mut facts = fixture.facts();
+    if let Ok(hold) = std::env::var("PLIMSOLL_CRI_HOLD") {
+        facts.insert(plimsoll_kit::cri::DAEMON_HOLD.to_owned(), Value::String(hold));
+    }
+    let mut lines = run_all(target, facts).await;
     let took = start.elapsed();
     fixture.end().await.unwrap();
     if let Some(bed) = bed {

@@ -16,6 +16,7 @@ pub static CASES: &[Case] = &[
     bad_ports_are_refused,
     host_network_ports,
     web_socket_ports,
+    ports_of_the_newer_protocol,
 ];
 
 /// What a command writes arrives on each attached stream, and in the log too.
@@ -69,6 +70,9 @@ async fn attach_carries_input(cx: &mut Cx) -> Verdict {
         .script(&reader())
         .start()
         .await?;
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    check_eq!(of "container.stdin.open"; container.status().await?.state(), v1::ContainerState::ContainerRunning,
+        "state of a command that reads, before anyone has attached");
     let session = attach(&container, ALL).await?;
     session
         .run(Some(b"typed"), cri.wait(), 1 << 20)
@@ -104,7 +108,8 @@ async fn attach_once_closes_the_input(cx: &mut Cx) -> Verdict {
         drop(session);
         container.exited().await?;
         let answers = Answers::parse(&container.log_text("stdout")?, cri.tag());
-        check_eq!(answers.facts("stdin")?["eof"], once, "end of file with stdin_once {once}");
+        let id = if once { "attach.stdin-once-close" } else { "container.stdin.once" };
+        check_eq!(of id; answers.facts("stdin")?["eof"], once, "end of file with stdin_once {once}");
     }
     Ok(())
 }
@@ -125,7 +130,10 @@ async fn attach_of_a_terminal(cx: &mut Cx) -> Verdict {
         .script(&ask)
         .start()
         .await?;
-    cx.record("attach.tty-mismatch", container.attach_url(OUTPUTS).await.is_ok());
+    let mismatch = container.attach_url(OUTPUTS).await;
+    cx.record("attach.tty-mismatch", mismatch.is_ok());
+    check!(of "attach.tty-match"; mismatch.as_ref().map_or_else(|e| e.code == Code::InvalidArgument, |url| !url.is_empty()),
+        "InvalidArgument, or a URL", "{:?}", mismatch.map_err(|e| e.code));
     let session = attach(&container, TERMINAL).await?;
     session
         .input()
@@ -202,6 +210,7 @@ async fn ports_are_forwarded(cx: &mut Cx) -> Verdict {
         "{}",
         String::from_utf8_lossy(&link.error).chars().take(60).collect::<String>()
     );
+    check!(of "portforward.reaches-localhost-only-listener"; !link.received.is_empty(), "an answer of the listener on 127.0.0.1", "none");
     check_eq!(link.received.len(), data.len(), "bytes that came back");
     check!(of "portforward.half-close"; link.finished, "the end of the answer", "none");
     Ok(())
@@ -230,11 +239,9 @@ async fn many_connections_in_one_session(cx: &mut Cx) -> Verdict {
         .await
         .map_err(|e| failed(&e))?;
     for (link, n) in links {
-        check!(
-            all[link].received == format!("text {n}").as_bytes(),
-            "each connection's own bytes",
-            "another's or none"
-        );
+        // The first two are one per port, the others further ones beside them.
+        let id = if n < 2 { "portforward.multiple-ports" } else { "portforward.multiple-connections" };
+        check!(of id; all[link].received == format!("text {n}").as_bytes(), "each connection's own bytes", "another's or none");
     }
     Ok(())
 }
@@ -303,5 +310,22 @@ async fn web_socket_ports(cx: &mut Cx) -> Verdict {
         "the bytes on the data channel",
         "something else"
     );
+    Ok(())
+}
+
+/// A listener on ::1 alone is reached.
+#[case(covers = ["portforward.ipv6-listener"])]
+async fn ports_of_the_newer_protocol(cx: &mut Cx) -> Verdict {
+    let cri = cx.cri()?;
+    let pod = cri.run_pod().await?;
+    let looks = pod.container().start().await?;
+    let interfaces = fact(&looks, "interfaces").await?["interfaces"].to_string();
+    if !interfaces.contains("\"::1\"") {
+        return cri.not_applicable("pod-ipv6", "the pod's loopback interface has no ::1");
+    }
+    listening(&pod, "::1", 7076).await?;
+    let mut session = forward(&pod, &[7076]).await?;
+    let link = session.exchange(7076, b"six", cri.wait()).await.map_err(|e| failed(&e))?;
+    check_eq!(link.received, b"six".to_vec(), "bytes that came back");
     Ok(())
 }

@@ -1,7 +1,6 @@
-//! Life of a container: create, start, stop, remove, list.
+//! Life of a container: create, start, list.
 
 use crate::prelude::*;
-use futures_util::future::join_all;
 
 /// The table of this file.
 pub static CASES: &[Case] = &[
@@ -16,19 +15,10 @@ pub static CASES: &[Case] = &[
     labels_and_annotations_come_back,
     start_runs_once,
     failed_starts_are_told,
-    stop_of_nothing_succeeds,
-    stop_is_graceful,
-    stop_kills_after_the_timeout,
-    stop_without_time_kills_at_once,
-    stop_ends_children,
-    stops_in_parallel,
-    a_shorter_stop_wins,
-    a_cancelled_stop_does_not_kill,
-    remove_in_every_state,
-    removes_in_parallel,
     list_filters_select,
     list_matches_status,
     stream_equals_list,
+    streams_hold_more_than_a_message,
 ];
 
 /// A created container is listed, in the state CREATED, and nothing of it has run.
@@ -218,6 +208,7 @@ async fn labels_and_annotations_come_back(cx: &mut Cx) -> Verdict {
     let (status, listed) = (container.status().await?, container.listed().await?.unwrap_or_default());
     check_eq!(status.labels, container.config.labels, "labels in the status");
     check_eq!(listed.labels, container.config.labels, "labels in the list");
+    check_eq!(of "container.create.label-keys-prefixed"; status.labels.get("example.test/a").map(String::as_str), Some("b"), "the label with a prefix");
     check_eq!(of "container.create.annotations-roundtrip"; status.annotations, container.config.annotations, "annotations in the status");
     check_eq!(of "container.create.annotations-roundtrip"; listed.annotations, container.config.annotations, "annotations in the list");
     Ok(())
@@ -270,224 +261,6 @@ async fn failed_starts_are_told(cx: &mut Cx) -> Verdict {
     );
     check!(of "container.status.reason-camelcase"; status.reason.chars().all(|c| c.is_ascii_alphanumeric()), "one CamelCase word", "{:?}", status.reason);
     cx.record("container.failed-start-has-message", !status.message.is_empty());
-    Ok(())
-}
-
-/// Stopping an unknown, an ended or a created container succeeds.
-#[case(covers = ["container.stop.twice-ok", "container.stop.not-found-ok", "container.stop.created-ok", "container.stop.timeout-negative"])]
-async fn stop_of_nothing_succeeds(cx: &mut Cx) -> Verdict {
-    let cri = cx.cri()?;
-    let pod = cri.run_pod().await?;
-    let container = pod.container().start().await?;
-    container.stop(5).await.must_succeed()?;
-    container.stop(5).await.must_succeed()?;
-    let unknown = v1::StopContainerRequest { container_id: NOBODY.into(), timeout: 1 };
-    cri.client()
-        .stop_container(unknown)
-        .await
-        .must_succeed()
-        .map_err(|s| s.of("container.stop.not-found-ok"))?;
-    pod.container()
-        .create()
-        .await?
-        .stop(1)
-        .await
-        .must_succeed()
-        .map_err(|s| s.of("container.stop.created-ok"))?;
-    let other = pod.container().start().await?;
-    let answer = tokio::time::timeout(Duration::from_secs(45), other.stop(-1)).await;
-    check!(of "container.stop.timeout-negative"; answer.is_ok(), "the call returns", "it hangs");
-    Ok(())
-}
-
-/// The process gets its signal and the time to end by itself.
-#[case(covers = ["container.stop.graceful", "container.stop.exited-on-return"])]
-async fn stop_is_graceful(cx: &mut Cx) -> Verdict {
-    let cri = cx.cri()?;
-    let pod = cri.run_pod().await?;
-    let slow = script()
-        .act("wait", json!({"signals": ["TERM"], "timeout_ms": 60000}))
-        .act("sleep", json!({"ms": 700}))
-        .exit(3);
-    let container = pod.container().script(&slow).start().await?;
-    container.logs("ready").await?;
-    let start = Instant::now();
-    container.stop(10).await.must_succeed()?;
-    let took = start.elapsed();
-    let status = container.status().await?;
-    check_eq!(of "container.stop.exited-on-return"; status.state(), v1::ContainerState::ContainerExited, "state on return");
-    check!(of "container.stop.exited-on-return"; status.finished_at > 0, "finished_at is set", "it is zero");
-    check_eq!(status.exit_code, 3, "exit code of the process that ended by itself");
-    check!(
-        took < Duration::from_secs(6),
-        "the stop returns soon after the process ended",
-        "after {} s",
-        took.as_secs()
-    );
-    Ok(())
-}
-
-/// A process that ignores its signal is killed after the timeout.
-#[case(covers = ["container.stop.kill-after-timeout"])]
-async fn stop_kills_after_the_timeout(cx: &mut Cx) -> Verdict {
-    let cri = cx.cri()?;
-    let container = stubborn(&cri.run_pod().await?).await?;
-    let start = Instant::now();
-    container.stop(2).await.must_succeed()?;
-    let took = start.elapsed().as_millis();
-    check!((1900..8000).contains(&took), "the stop takes about 2 s", "{} s", took / 1000);
-    check_eq!(container.status().await?.exit_code, 137, "exit code");
-    Ok(())
-}
-
-async fn stubborn(pod: &Pod) -> Result<Container, Stop> {
-    let stubborn = script().act("pause_forever", json!({"ignore": ["TERM"]}));
-    let container = pod.container().script(&stubborn).start().await?;
-    container.logs("ready").await?;
-    Ok(container)
-}
-
-/// A timeout of zero kills at once.
-#[case(covers = ["container.stop.timeout-zero"])]
-async fn stop_without_time_kills_at_once(cx: &mut Cx) -> Verdict {
-    let cri = cx.cri()?;
-    let container = stubborn(&cri.run_pod().await?).await?;
-    let start = Instant::now();
-    container.stop(0).await.must_succeed()?;
-    check!(
-        start.elapsed() < Duration::from_secs(5),
-        "the stop returns at once",
-        "after {} s",
-        start.elapsed().as_secs()
-    );
-    check_eq!(container.status().await?.exit_code, 137, "exit code");
-    Ok(())
-}
-
-/// Nothing of a stopped container lives on, whatever its process namespace.
-#[case(covers = ["container.stop.kills-children"])]
-async fn stop_ends_children(cx: &mut Cx) -> Verdict {
-    let cri = cx.cri()?;
-    for mode in [v1::NamespaceMode::Container, v1::NamespaceMode::Pod] {
-        let pod = cri.pod().namespaces(|n| n.pid = mode as i32).run().await?;
-        let watcher = pod.container().start().await?;
-        let parent = script().act("fork_orphans", json!({"count": 2, "ms": 60000})).pause();
-        let container = pod.container().script(&parent).start().await?;
-        container.logs("ready").await?;
-        let Some(pid) = pid_of(&container).await? else {
-            return cri.not_applicable("verbose-pid", "the verbose status has no pid");
-        };
-        let Some(cgroup) = cgroup_of(pid, "memory") else {
-            return cx.need(false, "cgroup-memory", "the container has no memory cgroup");
-        };
-        container.stop(1).await.must_succeed()?;
-        let left = std::fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
-        check!(
-            left.trim().is_empty(),
-            "no process of the container is left",
-            "{} with pid mode {mode:?}",
-            left.lines().count()
-        );
-        watcher.stop(0).await.setup()?;
-    }
-    Ok(())
-}
-
-/// Stops at the same time all succeed.
-#[case(covers = ["container.stop.concurrent"])]
-async fn stops_in_parallel(cx: &mut Cx) -> Verdict {
-    let cri = cx.cri()?;
-    let container = cri.run_pod().await?.container().start().await?;
-    for answer in join_all((0..20).map(|_| container.stop(3))).await {
-        answer.must_succeed()?;
-    }
-    Ok(())
-}
-
-/// A later stop with a shorter timeout ends the wait of an earlier one.
-#[case(covers = ["container.stop.shorter-timeout-wins"])]
-async fn a_shorter_stop_wins(cx: &mut Cx) -> Verdict {
-    let cri = cx.cri()?;
-    let container = stubborn(&cri.run_pod().await?).await?;
-    let long = async { container.stop(20).await };
-    let short = async {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        let start = Instant::now();
-        container.stop(1).await.map(|()| start.elapsed())
-    };
-    let (_, short) = tokio::join!(long, short);
-    let took = short.must_succeed()?;
-    check!(
-        took < Duration::from_secs(10),
-        "the second stop is done after about 1 s",
-        "after {} s",
-        took.as_secs()
-    );
-    Ok(())
-}
-
-/// Giving up a stop does not kill before its time, and a later stop works.
-#[case(covers = ["container.stop.cancelled-call", ])]
-async fn a_cancelled_stop_does_not_kill(cx: &mut Cx) -> Verdict {
-    let cri = cx.cri()?;
-    let container = stubborn(&cri.run_pod().await?).await?;
-    let attempt = tokio::time::timeout(Duration::from_secs(1), container.stop(30)).await;
-    check!(attempt.is_err(), "the stop waits for its timeout", "it returned early");
-    check_eq!(
-        container.status().await?.state(),
-        v1::ContainerState::ContainerRunning,
-        "state after the cancelled stop"
-    );
-    container.stop(0).await.must_succeed()?;
-    Ok(())
-}
-
-/// Containers are removed in every state; again, and of nothing, is no error; the log stays.
-#[case(covers = [
-    "container.remove.created", "container.remove.running", "container.remove.exited", "container.remove.not-found-ok",
-    "container.remove.twice-ok", "container.remove.status-not-found", "container.remove.log-kept", "container.remove.disk-freed",
-])]
-async fn remove_in_every_state(cx: &mut Cx) -> Verdict {
-    let cri = cx.cri()?;
-    let pod = cri.run_pod().await?;
-    let created = pod.container().create().await?;
-    let running = pod.container().start().await?;
-    let exited = pod.container().script(&script().act("print", json!({"text": "kept\n"}))).run().await?;
-    let pid = pid_of(&running).await?;
-    for (container, id) in [
-        (&created, "container.remove.created"),
-        (&running, "container.remove.running"),
-        (&exited, "container.remove.exited"),
-    ] {
-        container.remove().await.must_succeed().map_err(|s| s.of(id))?;
-        check!(of id; container.listed().await?.is_none(), "the container is not listed", "it is");
-        container.remove().await.must_succeed().map_err(|s| s.of("container.remove.twice-ok"))?;
-        let status = container.try_status(false).await.must_fail_with(&[Code::NotFound]);
-        status.map_err(|s| s.of("container.remove.status-not-found"))?;
-    }
-    check!(of "container.remove.running"; pid.is_none_or(|p| cgroup_of(p, "memory").is_none_or(|c| !c.to_string_lossy().contains(&running.id))),
-        "the process is gone", "it lives");
-    check!(of "container.remove.log-kept"; exited.log_text("stdout")?.contains("kept"), "the log stays", "it is gone");
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
-    check!(of "container.remove.disk-freed"; !mounts.contains(&exited.id), "no mount stays", "one stays");
-    let unknown = v1::RemoveContainerRequest { container_id: NOBODY.into() };
-    cri.client()
-        .remove_container(unknown)
-        .await
-        .must_succeed()
-        .map_err(|s| s.of("container.remove.not-found-ok"))?;
-    Ok(())
-}
-
-/// Removals at the same time all succeed.
-#[case(covers = ["container.remove.concurrent"])]
-async fn removes_in_parallel(cx: &mut Cx) -> Verdict {
-    let cri = cx.cri()?;
-    let container = cri.run_pod().await?.container().start().await?;
-    container.stop(0).await.setup()?;
-    for answer in join_all((0..10).map(|_| container.remove())).await {
-        answer.must_succeed()?;
-    }
     Ok(())
 }
 
@@ -584,7 +357,7 @@ async fn list_matches_status(cx: &mut Cx) -> Verdict {
 }
 
 /// The stream of containers has what the list has, each once, and ends.
-#[case(covers = ["container.stream.equals-list", "container.stream.filters", ])]
+#[case(covers = ["container.stream.equals-list", "container.stream.filters"])]
 async fn stream_equals_list(cx: &mut Cx) -> Verdict {
     let cri = cx.cri()?;
     cri.need_rpc("StreamContainers").await?;
@@ -592,14 +365,47 @@ async fn stream_equals_list(cx: &mut Cx) -> Verdict {
     for _ in 0..3 {
         pod.container().create().await?;
     }
-    for id in [pod.id.as_str(), NOBODY] {
-        let filter = v1::ContainerFilter { pod_sandbox_id: id.into(), ..Default::default() };
+    let started = pod.container().start().await?;
+    let running = v1::ContainerStateValue { state: v1::ContainerState::ContainerRunning as i32 };
+    let by_pod = |id: &str| v1::ContainerFilter { pod_sandbox_id: id.into(), ..Default::default() };
+    let filters = [
+        by_pod(&pod.id),
+        by_pod(NOBODY),
+        v1::ContainerFilter { id: started.id.clone(), ..Default::default() },
+        v1::ContainerFilter { state: Some(running), ..by_pod(&pod.id) },
+        v1::ContainerFilter { label_selector: started.config.labels.clone(), ..by_pod(&pod.id) },
+    ];
+    for (n, filter) in filters.into_iter().enumerate() {
+        let id = if n == 0 { "container.stream.equals-list" } else { "container.stream.filters" };
         let request = v1::StreamContainersRequest { filter: Some(filter.clone()) };
         let messages =
             cri.client().stream_containers(request).await.must_succeed()?.all().await.must_succeed()?;
         check!(messages.iter().all(|m| !m.containers.is_empty()), "messages with items", "an empty one");
         let streamed: Vec<_> = messages.into_iter().flat_map(|m| m.containers).collect();
-        check_eq!(ids(&streamed), ids(&list(&cri, Some(filter)).await?), "streamed containers");
+        check_eq!(of id; ids(&streamed), ids(&list(&cri, Some(filter)).await?), "streamed containers");
     }
+    Ok(())
+}
+
+/// A stream gives more containers than one message of 16 MiB could hold.
+#[case(covers = ["container.stream.large"])]
+async fn streams_hold_more_than_a_message(cx: &mut Cx) -> Verdict {
+    let cri = cx.cri()?;
+    cri.need_rpc("StreamContainers").await?;
+    let pod = cri.run_pod().await?;
+    let mut made = Vec::new();
+    for _ in 0..4 {
+        let large = (0..6).map(|n| (format!("plimsoll/part-{n}"), "s".repeat(1 << 20)));
+        made.push(pod.container().with(|c| c.annotations.extend(large)).create().await?.id);
+    }
+    made.sort();
+    let filter = v1::ContainerFilter { pod_sandbox_id: pod.id.clone(), ..Default::default() };
+    let request = v1::StreamContainersRequest { filter: Some(filter) };
+    let messages =
+        cri.client().stream_containers(request).await.must_succeed()?.all().await.must_succeed()?;
+    let streamed: Vec<_> = messages.into_iter().flat_map(|m| m.containers).collect();
+    check_eq!(ids(&streamed), made.iter().map(String::as_str).collect::<Vec<_>>(), "streamed containers");
+    let size: usize = streamed.iter().flat_map(|c| c.annotations.values()).map(String::len).sum();
+    check_eq!(size, 24 << 20, "bytes of annotations in the stream");
     Ok(())
 }

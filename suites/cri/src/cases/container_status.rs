@@ -15,6 +15,7 @@ pub static CASES: &[Case] = &[
     limits_are_set,
     limits_of_swap,
     huge_pages_and_unified,
+    huge_page_limits,
     oom_score_is_set,
     unset_limits_stay_open,
     updates_take_effect,
@@ -265,6 +266,8 @@ async fn huge_pages_and_unified(cx: &mut Cx) -> Verdict {
         .map_err(|s| s.of("container.resources.unified-invalid"))?;
     let container = unified("pids.max", "77").start().await?;
     check_eq!(of "container.resources.unified"; container.cgroup_value("pids", "pids.max", "pids.max").await?, "77", "pids.max");
+    let bomb = script().act("fork_orphans", json!({"count": 200, "ms": 3000}));
+    check_eq!(of "robust.fork-bomb"; step(&container, &bomb, "fork_orphans").await?.map(|_| ()), Err(11), "200 processes with a limit of 77");
     Ok(())
 }
 
@@ -322,6 +325,9 @@ async fn updates_take_effect(cx: &mut Cx) -> Verdict {
     container.update(wanted.clone()).await.must_succeed()?;
     let limit = || async { container.cgroup_value("memory", "memory.limit_in_bytes", "memory.max").await };
     check_eq!(number(&limit().await?), 96 << 20, "memory limit");
+    let shares = number(&container.cgroup_value("cpu", "cpu.shares", "cpu.weight").await?);
+    // Version 2 knows two formulas for the weight of 256 shares.
+    check!(of "container.update.synchronous"; matches!(shares, 256 | 10 | 35), "256 shares or their weight when the call has returned", "{shares}");
     let quota = number(&container.cgroup_value("cpu", "cpu.cfs_quota_us", "cpu.max").await?);
     check_eq!(of "container.update.cpu"; quota, 30_000, "CPU quota");
     check_eq!(of "container.update.cpuset"; container.cgroup_value("cpuset", "cpuset.cpus", "cpuset.cpus").await?, "0", "processors");
@@ -385,6 +391,14 @@ async fn odd_updates(cx: &mut Cx) -> Verdict {
     holder.logs("ready").await?;
     let answer = holder.update(memory(8 << 20)).await;
     cx.record("container.update-below-usage", answer.is_ok());
+    let status = holder.status().await?;
+    check_eq!(of "container.update.memory-below-usage"; status.state(), v1::ContainerState::ContainerRunning, "state after a limit below the usage");
+    if let Some(told) = status.resources.and_then(|r| r.linux) {
+        let real = holder.cgroup_value("memory", "memory.limit_in_bytes", "memory.max").await?;
+        let same = told.memory_limit_in_bytes == number(&real)
+            || (told.memory_limit_in_bytes == 0 && number(&real) != 8 << 20);
+        check!(of "container.update.memory-below-usage"; same, "the limit in force in the status", "{} instead of {real}", told.memory_limit_in_bytes);
+    }
     let ended = pod.container().script(&script()).run().await?;
     ended.update(memory(1 << 26)).await.must_fail().map_err(|s| s.of("container.update.exited-error"))?;
     Ok(())
@@ -413,5 +427,23 @@ async fn updates_before_the_start(cx: &mut Cx) -> Verdict {
     container.start().await.must_succeed()?;
     let limit = number(&container.cgroup_value("memory", "memory.limit_in_bytes", "memory.max").await?);
     check_eq!(limit, 80 << 20, "memory limit after the start");
+    Ok(())
+}
+
+/// A limit of huge pages is in the cgroup.
+#[case(covers = ["container.resources.hugepages"])]
+async fn huge_page_limits(cx: &mut Cx) -> Verdict {
+    let cri = cx.cri()?;
+    cx.need_path("/sys/kernel/mm/hugepages/hugepages-2048kB", "hugepages-2MB")?;
+    // On a hybrid host the controller may be where only some runtimes of version 1 look.
+    if cx.need_v1("hugetlb").is_err() {
+        cx.need_v2("hugetlb")?;
+    }
+    let limit = v1::HugepageLimit { page_size: "2MB".into(), limit: 4 << 20 };
+    let container = cri.run_pod().await?.container().resources(|r| r.hugepage_limits = vec![limit]);
+    let container = container.try_create().await?.must_succeed()?;
+    container.start().await.must_succeed()?;
+    let value = container.cgroup_value("hugetlb", "hugetlb.2MB.limit_in_bytes", "hugetlb.2MB.max").await?;
+    check_eq!(number(&value), 4 << 20, "limit of huge pages of 2 MiB");
     Ok(())
 }

@@ -3,8 +3,13 @@
 use crate::prelude::*;
 
 /// The table of this file.
-pub static CASES: &[Case] =
-    &[images_are_mounted, sub_paths_are_mounted, bad_image_mounts_are_refused, mounts_are_told_and_cleaned];
+pub static CASES: &[Case] = &[
+    images_are_mounted,
+    sub_paths_are_mounted,
+    bad_image_mounts_are_refused,
+    mounts_are_told_and_cleaned,
+    images_are_mounted_in_user_namespaces,
+];
 
 #[expect(clippy::unnecessary_wraps, reason = "the field is optional")]
 fn spec(image: &str) -> Option<v1::ImageSpec> {
@@ -44,12 +49,19 @@ async fn images_are_mounted(cx: &mut Cx) -> Verdict {
     let cri = cx.cri()?;
     let pod = needed(&cri).await?;
     let image = cri.plain().await?;
-    let container = pod.container().mount("", "/volume", |m| {
-        m.image = spec(&image.id);
-        m.readonly = true;
-    });
-    let container = container.start().await?;
-    check!(read(&container, "/volume/etc/passwd").await?.is_ok(), "a file of the image", "none");
+    let of = |name: &str| {
+        let image = spec(name);
+        pod.container().mount("", "/volume", |m| {
+            m.image = image;
+            m.readonly = true;
+        })
+    };
+    let named = of(&image.reference).start().await?;
+    check!(read(&named, "/volume/etc/passwd").await?.is_ok(), "a file of the image", "none");
+    let container = of(&image.id).try_create().await?.must_succeed();
+    let container = container.map_err(|s| s.of("container.image-volume.by-image-ref"))?;
+    container.start().await.must_succeed().map_err(|s| s.of("container.image-volume.by-image-ref"))?;
+    check!(of "container.image-volume.by-image-ref"; read(&container, "/volume/etc/passwd").await?.is_ok(), "a file of the image named by id", "none");
     check_eq!(of "container.image-volume.readonly-always"; write(&container, "/volume/x", "x").await?, Err(30), "writing into it");
     let run = script().act("exec", json!({"path": "/volume/probe", "argv": ["probe", "{\"steps\":[]}"]}));
     check_eq!(of "container.image-volume.exec-allowed"; step(&container, &run, "exec").await?.map(|f| f["code"].clone()), Ok(json!(0)), "running a program of it");
@@ -118,5 +130,24 @@ async fn mounts_are_told_and_cleaned(cx: &mut Cx) -> Verdict {
     container.remove().await.setup()?;
     let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
     check!(of "container.image-volume.cleaned-up"; !mounts.contains(&container.id), "no mount stays", "one does");
+    Ok(())
+}
+
+/// A pod with a user namespace can read an image's files.
+#[case(covers = ["container.image-volume.userns"])]
+async fn images_are_mounted_in_user_namespaces(cx: &mut Cx) -> Verdict {
+    let cri = cx.cri()?;
+    needed(&cri).await?;
+    if !cri.handler_features().await?.is_some_and(|f| f.user_namespaces) {
+        return cri.not_applicable("user-namespaces", "the handler does not declare user namespaces");
+    }
+    let image = cri.plain().await?;
+    let container = super::userns::pod(&cri).run().await?.container().mount("", "/volume", |m| {
+        m.image = spec(&image.id);
+        m.readonly = true;
+    });
+    let container = container.try_create().await?.must_succeed()?;
+    container.start().await.must_succeed()?;
+    check!(read(&container, "/volume/etc/passwd").await?.is_ok(), "a file of the image", "none");
     Ok(())
 }

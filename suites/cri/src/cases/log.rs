@@ -37,6 +37,7 @@ async fn lines_have_the_format(cx: &mut Cx) -> Verdict {
     let lines = container.log()?;
     let out: Vec<_> = lines.iter().filter(|l| l.stream == "stdout").collect();
     let content: Vec<_> = out.iter().map(|l| String::from_utf8_lossy(&l.content).into_owned()).collect();
+    check_eq!(of "log.format.empty-lines"; content.get(1).map(String::as_str), Some(""), "the second line");
     check_eq!(
         content.iter().take(3).map(String::as_str).collect::<Vec<_>>(),
         ["one", "", "three"],
@@ -46,8 +47,21 @@ async fn lines_have_the_format(cx: &mut Cx) -> Verdict {
     let err: Vec<_> = lines.iter().filter(|l| l.stream == "stderr").collect();
     check!(of "log.format.stream-names"; err.len() == 1 && err[0].content == b"error", "one line of stderr", "{}", err.len());
     let times: Vec<_> = out.iter().map(|l| l.time.clone()).collect();
+    check!(of "log.format.timestamp-nano"; times.iter().all(|t| is_rfc3339(t)), "times in RFC 3339 with nanoseconds and a zone", "{:?}", times.first());
     check!(of "log.format.timestamp-monotonic"; times.is_sorted_by(|a, b| instant(a) <= instant(b)), "times that do not go back", "they do");
     Ok(())
+}
+
+/// `2006-01-02T15:04:05.999999999Z07:00`: up to nine digits of a second, and a zone.
+fn is_rfc3339(time: &str) -> bool {
+    let Some((seconds, rest)) = time.split_at_checked(19) else { return false };
+    let shape = "dddd-dd-ddTdd:dd:dd".chars().zip(seconds.chars());
+    let digits = rest.strip_prefix('.').map_or(0, |r| r.chars().take_while(char::is_ascii_digit).count());
+    let zone = &rest[if digits > 0 { digits + 1 } else { 0 }..];
+    let offset = zone.strip_prefix(['+', '-']).is_some_and(|z| z.len() == 5 && z.as_bytes()[2] == b':');
+    shape.into_iter().all(|(s, c)| if s == 'd' { c.is_ascii_digit() } else { s == c })
+        && digits <= 9
+        && (zone == "Z" || offset)
 }
 
 /// A time as something that can be compared: the fraction is padded, the zone is the same in one file.
@@ -200,7 +214,9 @@ async fn bursts_are_complete(cx: &mut Cx) -> Verdict {
 #[case(covers = ["log.interleave"])]
 async fn streams_do_not_mix(cx: &mut Cx) -> Verdict {
     let cri = cx.cri()?;
-    let child = json!({"nonce": "child", "steps": [{"do": "flood", "fd": 2, "bytes": 200_000}]});
+    // Its answers go elsewhere: in one pipe the container itself could mix them into its parent's lines.
+    let child =
+        json!({"nonce": "child", "out": "/tmp/child", "steps": [{"do": "flood", "fd": 2, "bytes": 200_000}]});
     let both = script()
         .act("spawn", json!({"script": child, "wait": false}))
         .act("flood", json!({"fd": 1, "bytes": 200_000}))

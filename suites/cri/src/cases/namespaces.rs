@@ -137,6 +137,12 @@ async fn target_process_namespace(cx: &mut Cx) -> Verdict {
     let options = target(&other.id);
     let joined = shared.container().security(|s| s.namespace_options = Some(options)).try_create().await?;
     cx.record("container.target-in-pod-mode", joined.is_ok());
+    if let Ok(joined) = joined
+        && joined.start().await.is_ok()
+    {
+        check_eq!(of "container.ns.pid-target-needs-container-mode"; namespace(&joined, "pid").await?, namespace(&other, "pid").await?,
+            "process namespace when the target shares the pod's");
+    }
     Ok(())
 }
 

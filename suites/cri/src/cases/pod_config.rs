@@ -217,11 +217,43 @@ async fn answers(address: &str) -> bool {
     tokio::time::timeout(Duration::from_secs(3), exchange).await.ok().flatten().is_some()
 }
 
+/// Ports that somebody listens on in the host's network.
+fn listeners() -> std::collections::BTreeSet<u16> {
+    let text = ["/proc/net/tcp", "/proc/net/tcp6"].map(|f| std::fs::read_to_string(f).unwrap_or_default());
+    let listening = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (_, port) = words.get(1)?.rsplit_once(':')?;
+        (*words.get(3)? == "0A").then(|| u16::from_str_radix(port, 16).ok())?
+    };
+    text.iter().flat_map(|t| t.lines().filter_map(listening)).collect()
+}
+
+/// Whether a connection to a port of the host is answered with this text.
+async fn replies(port: u16, text: &str) -> bool {
+    use tokio::io::AsyncReadExt as _;
+    let exchange = async {
+        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+        let mut answer = vec![0; text.len()];
+        stream.read_exact(&mut answer).await.ok()?;
+        (answer == text.as_bytes()).then_some(())
+    };
+    tokio::time::timeout(Duration::from_millis(500), exchange).await.ok().flatten().is_some()
+}
+
 /// A mapping without a host port opens nothing on the host, also when it says zero.
 #[case(covers = ["sandbox.portmap.container-port-only", "sandbox.portmap.host-port-zero", "network.host-to-pod"])]
 async fn ports_without_a_host_port(cx: &mut Cx) -> Verdict {
     let cri = cx.cri()?;
     let pod = cri.pod().with(|c| c.port_mappings.push(port(8080, 0, "", v1::Protocol::Tcp))).run().await?;
+    let before = listeners();
+    let zero = cri.pod().with(|c| c.port_mappings.push(port(8080, 0, "", v1::Protocol::Tcp))).run().await?;
+    let reply = json!({"port": 8080, "accept": 100, "reply": cri.tag(), "timeout_ms": 60_000});
+    let told = zero.container().script(&script().act("listen", reply)).start().await?;
+    told.logs("ready").await?;
+    for opened in listeners().difference(&before) {
+        // Other cases open ports too; only this pod's container answers with this attempt's tag.
+        check!(of "sandbox.portmap.host-port-zero"; !replies(*opened, cri.tag()).await, "no port of the host leads to the pod", "port {opened} does");
+    }
     echo(&pod, 8080).await?;
     let ip = pod.ip().await?;
     if !super::network::reaches_pods(&pod).await? {
@@ -344,6 +376,11 @@ async fn cgroup_parent_is_used(cx: &mut Cx) -> Verdict {
     pod.stop().await.setup()?;
     pod.remove().await.setup()?;
     remove_cgroups(&name);
+    if systemd {
+        check!(of "sandbox.config.cgroup-parent.systemd"; text.contains(&format!("plimsoll.slice/{name}.slice")), "the slice below those that its name says", "{text}");
+    } else {
+        check!(text.contains(&format!("/{name}/")), "the parent's path above the container's", "{text}");
+    }
     check!(of "container.resources.cgroup-under-parent"; text.contains(&name), "the container's cgroup is below the parent", "another place");
     if systemd {
         let bad = cri.pod().linux(|l| l.cgroup_parent = "/no-slice".into()).try_run().await.must_fail();
@@ -353,7 +390,7 @@ async fn cgroup_parent_is_used(cx: &mut Cx) -> Verdict {
 }
 
 /// The client makes and removes the parent, as a kubelet does; only empty ones can be removed.
-fn remove_cgroups(name: &str) {
+pub(super) fn remove_cgroups(name: &str) {
     let Ok(entries) = std::fs::read_dir("/sys/fs/cgroup") else { return };
     for entry in entries.flatten() {
         let _ = std::fs::remove_dir(entry.path().join(name));

@@ -34,6 +34,10 @@ pub static CASES: &[Case] = &[
 ])]
 async fn run_gives_a_ready_pod(cx: &mut Cx) -> Verdict {
     let cri = cx.cri()?;
+    let bare = cri.pod().handler("").linux(|l| l.cgroup_parent.clear());
+    bare.try_run().await.must_succeed().map_err(|s| s.of("sandbox.run.handler-empty-default"))?;
+    let own = cri.pod().linux(|l| l.cgroup_parent.clear()).try_run().await;
+    own.must_succeed().map_err(|s| s.of("sandbox.config.cgroup-parent.empty"))?;
     let pod = cri.pod().try_run().await.must_succeed()?;
     check!(of "sandbox.run.returns-id"; !pod.id.is_empty(), "an id", "none");
     check_eq!(pod.status().await?.state(), v1::PodSandboxState::SandboxReady, "state right after the run");
@@ -415,22 +419,29 @@ async fn stream_equals_list(cx: &mut Cx) -> Verdict {
     let cri = cx.cri()?;
     cri.need_rpc("StreamPodSandboxes").await?;
     let a = cri.pod().host_network().run().await?;
-    cri.pod().host_network().run().await?;
-    for filter in [
-        v1::PodSandboxFilter {
-            label_selector: [(plimsoll_kit::cri::TAG_LABEL.to_owned(), cri.tag().to_owned())].into(),
-            ..Default::default()
-        },
-        v1::PodSandboxFilter { id: NOBODY.into(), ..Default::default() },
+    let stopped = cri.pod().host_network().run().await?;
+    stopped.stop().await.setup()?;
+    let tagged = v1::PodSandboxFilter {
+        label_selector: [(plimsoll_kit::cri::TAG_LABEL.to_owned(), cri.tag().to_owned())].into(),
+        ..Default::default()
+    };
+    let ready = Some(v1::PodSandboxStateValue { state: v1::PodSandboxState::SandboxReady as i32 });
+    for (filter, id) in [
+        (tagged.clone(), "sandbox.stream.equals-list"),
+        (v1::PodSandboxFilter { state: ready, ..tagged }, "sandbox.stream.filters"),
+        (v1::PodSandboxFilter { id: a.id.clone(), ..Default::default() }, "sandbox.stream.filters"),
+        (v1::PodSandboxFilter { id: NOBODY.into(), ..Default::default() }, "sandbox.stream.filters"),
     ] {
         let request = v1::StreamPodSandboxesRequest { filter: Some(filter.clone()) };
-        let messages =
-            cri.client().stream_pod_sandboxes(request).await.must_succeed()?.all().await.must_succeed()?;
+        let stream = cri.client().stream_pod_sandboxes(request).await.must_succeed()?;
+        let messages = stream.all().await.must_succeed().map_err(|s| s.of("sandbox.stream.eof"))?;
         let empty = messages.iter().any(|m| m.pod_sandboxes.is_empty());
         check!(of "sandbox.stream.non-empty-messages"; !empty, "messages with items", "an empty one");
         let streamed: Vec<_> = messages.into_iter().flat_map(|m| m.pod_sandboxes).collect();
         let listed = a.list(filter).await?;
-        check_eq!(ids(&streamed), ids(&listed), "streamed pods");
+        let unique: std::collections::BTreeSet<_> = streamed.iter().map(|p| p.id.as_str()).collect();
+        check_eq!(of "sandbox.stream.no-duplicates"; streamed.len(), unique.len(), "streamed pods");
+        check_eq!(of id; ids(&streamed), ids(&listed), "streamed pods");
     }
     Ok(())
 }

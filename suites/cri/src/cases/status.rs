@@ -121,7 +121,9 @@ async fn readonly_flag_is_true(cx: &mut Cx) -> Verdict {
         })
         .try_create()
         .await?;
-    check_eq!(made.is_ok(), claimed, "whether a recursive read-only mount is accepted");
+    let id =
+        if claimed { "status.handler-feature-rro-truthful" } else { "container.mount.rro-unsupported-error" };
+    check_eq!(of id; made.is_ok(), claimed, "whether a recursive read-only mount is accepted");
     Ok(())
 }
 
@@ -156,7 +158,8 @@ async fn hostnet_userns_flag_is_true(cx: &mut Cx) -> Verdict {
     }
     let claimed = cri.features().await?.user_namespaces_host_network;
     let run = super::userns::pod(&cri).host_network().try_run().await;
-    check_eq!(run.is_ok(), claimed, "whether a host-network pod with a user namespace runs");
+    let id = if claimed { "status.features-userns-hostnet-truthful" } else { "sandbox.userns.hostnet" };
+    check_eq!(of id; run.is_ok(), claimed, "whether a host-network pod with a user namespace runs");
     Ok(())
 }
 
@@ -170,11 +173,13 @@ async fn mount_options_flag_is_true(cx: &mut Cx) -> Verdict {
     let dir = host_dir(&cri, "options")?;
     let pod = cri.run_pod().await?;
     let options = ["noexec", "nodev", "nosuid"].map(ToOwned::to_owned).to_vec();
-    let container = pod.container().mount(&dir, "/data", |m| m.mount_options = options).start().await?;
+    let container = pod.container().mount(&dir, "/data", |m| m.mount_options = options).try_create().await?;
+    let container = container.must_succeed()?;
+    container.start().await.must_succeed()?;
     let script = script().ask_with("statfs", json!({"path": "/data"}));
     let facts = container.ask(&script).await?;
     let flags = facts.facts("statfs")?["flags"].to_string();
-    check!(
+    check!(of "container.mount.options";
         ["noexec", "nodev", "nosuid"].iter().all(|f| flags.contains(f)),
         "noexec, nodev and nosuid",
         "{flags}"

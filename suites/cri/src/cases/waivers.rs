@@ -5,22 +5,6 @@ use plimsoll_kit::case::Waiver;
 /// Rows without a case.
 pub static WAIVERS: &[Waiver] = &[
     (
-        "kubelet.log-rotation",
-        "needs a real kubelet, which the harness does not ship; the calls behind it are covered one by one",
-    ),
-    (
-        "kubelet.evented-pleg",
-        "needs a real kubelet, which the harness does not ship; the calls behind it are covered one by one",
-    ),
-    (
-        "kubelet.exec-via-kubelet",
-        "needs a real kubelet, which the harness does not ship; the calls behind it are covered one by one",
-    ),
-    (
-        "kubelet.stats-from-cri",
-        "needs a real kubelet, which the harness does not ship; the calls behind it are covered one by one",
-    ),
-    (
         "image.pull.signature-failed",
         "needs an endpoint with a signature policy, which no call of the interface can set",
     ),
@@ -32,44 +16,6 @@ pub static WAIVERS: &[Waiver] = &[
     (
         "container.stop.paused",
         "no call of the interface pauses a container; freezing its cgroup from outside is not portable",
-    ),
-    (
-        "sandbox.userns.persist-restart",
-        "needs a server that the case may restart; cases share the endpoint with others",
-    ),
-    (
-        "robust.restart.sandboxes-kept",
-        "needs a server that the case may restart; cases share the endpoint with others",
-    ),
-    (
-        "robust.restart.exit-during-down",
-        "needs a server that the case may restart; cases share the endpoint with others",
-    ),
-    (
-        "robust.restart.exec-after",
-        "needs a server that the case may restart; cases share the endpoint with others",
-    ),
-    (
-        "robust.restart.log-continues",
-        "needs a server that the case may restart; cases share the endpoint with others",
-    ),
-    (
-        "robust.restart.images-kept",
-        "needs a server that the case may restart; cases share the endpoint with others",
-    ),
-    ("robust.kill9-server", "needs a server that the case may restart; cases share the endpoint with others"),
-    (
-        "container.image-volume.userns",
-        "needs image volumes and user namespaces at once; no endpoint at hand has both, so it was not written yet",
-    ),
-    ("container.stream.large", "16 MiB of list entries take longer to make than a case may run"),
-    (
-        "streaming.spdy.stream-types",
-        "the client opens streams in the usual order; other orders are not written yet",
-    ),
-    (
-        "streaming.golden-trace",
-        "replayed in the tests of the client against recorded traffic, not against an endpoint",
     ),
     (
         "security.apparmor.localhost",
@@ -103,11 +49,6 @@ pub static WAIVERS: &[Waiver] = &[
         "image.status.spec-annotations",
         "annotations of an image spec may be kept or dropped, so nothing can fail",
     ),
-    ("metrics.pod.type", "needs two samples over a known load for each metric; not written yet"),
-    ("metrics.pod.values-plausible", "needs two samples over a known load for each metric; not written yet"),
-    ("events.sandbox-events", "not told apart from other events of the same pod yet"),
-    ("events.latency", "not told apart from other events of the same pod yet"),
-    ("events.no-replay-needed", "not told apart from other events of the same pod yet"),
     (
         "network.cni.add-del-pairing",
         "needs a recording network plugin in the endpoint's configuration, which a running endpoint does not take",
@@ -154,30 +95,10 @@ pub static WAIVERS: &[Waiver] = &[
     ("checkpoint.pod.needs-deadline", "needs a valid pod checkpoint, which no endpoint at hand can write"),
     ("checkpoint.restore-by-image", "needs a valid pod checkpoint, which no endpoint at hand can write"),
     ("checkpoint.container.timeout", "needs a valid pod checkpoint, which no endpoint at hand can write"),
-    (
-        "portforward.ipv6-listener",
-        "the probe's listener takes IPv4 addresses in most pods; an IPv6 one is not written yet",
-    ),
     ("log.max-size", "an optional limit that the endpoint's configuration sets, unknown to a client"),
     (
         "container.status.unknown-state",
         "needs a shim that is killed behind the endpoint's back, which differs from endpoint to endpoint",
-    ),
-    (
-        "container.stop-signal.realtime",
-        "real-time signals have no name that every endpoint of the interface's older levels takes",
-    ),
-    (
-        "container.resources.hugepages",
-        "needs a hugetlb controller in the endpoint's cgroup view; not written yet",
-    ),
-    (
-        "container.cdi.injected",
-        "needs a writable CDI directory of the endpoint, which its configuration names and no call tells",
-    ),
-    (
-        "container.cdi.duplicates",
-        "needs a writable CDI directory of the endpoint, which its configuration names and no call tells",
     ),
     ("exec.too-many-in-flight", "1000 open sessions would starve the cases that run beside this one"),
     (
