@@ -69,6 +69,11 @@ pub(crate) fn job(
         // One rpc alone may take the time of a whole case of an OCI runtime.
         limits.case_ms *= 2;
     }
+    let mut target_facts = target.info.facts.clone();
+    if let (Some(_), Target::Cri(cri)) = (&target.server, &target.target) {
+        let hold = crate::reference::hold(&cri.endpoint);
+        target_facts.insert(plimsoll_kit::cri::DAEMON_HOLD.to_owned(), hold.display().to_string().into());
+    }
     Job {
         case: case.to_owned(),
         tag: format!("{}x{n}", run_dir.intent.run),
@@ -77,7 +82,7 @@ pub(crate) fn job(
         target: target.target.clone(),
         spec_version: target.info.spec_version.clone(),
         features: target.info.features.clone(),
-        target_facts: target.info.facts.clone(),
+        target_facts,
         host: options.host.clone(),
         oci_version: version.clone(),
         limits,

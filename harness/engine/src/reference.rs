@@ -8,7 +8,7 @@ use plimsoll_kit::job::{CgroupLayout, CriTarget};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -19,6 +19,8 @@ pub const SERVER_VERB: &str = "__server";
 const READY: Duration = Duration::from_secs(30);
 /// Time that the server gets to end by itself.
 const STOP: Duration = Duration::from_secs(5);
+/// Longest time for which a case may hold the restart of a killed server back.
+const HOLD: Duration = Duration::from_secs(60);
 /// Bytes of the server's log that a message shows.
 const LOG_TAIL: usize = 2048;
 
@@ -42,6 +44,12 @@ struct Start {
     cgroups: CgroupLayout,
     program: PathBuf,
     args: Vec<String>,
+    hold: PathBuf,
+}
+
+/// The file that holds the restart of a killed server back, beside its socket.
+pub fn hold(endpoint: &str) -> PathBuf {
+    Path::new(endpoint.trim_start_matches("unix://")).with_file_name("hold")
 }
 
 /// A server that could not be started.
@@ -100,6 +108,7 @@ impl Server {
             cgroups: if wanted.legacy { CgroupLayout::Legacy } else { CgroupLayout::Host },
             program: bundled.program.clone(),
             args: vec![bundled.cri_verb.clone(), "--config".into(), config.display().to_string()],
+            hold: hold(&endpoint(&dir)),
         };
         let mut child = Command::new(&bundled.program)
             .arg(SERVER_VERB)
@@ -188,13 +197,14 @@ impl Server {
     pub fn stop(&mut self) -> Vec<PathBuf> {
         let pid = nix::unistd::Pid::from_raw(self.child.id() as i32);
         if matches!(self.child.try_wait(), Ok(None)) {
-            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+            // To the group: what supervises the server waits for it, the server ends in good order.
+            let _ = nix::sys::signal::killpg(pid, nix::sys::signal::Signal::SIGTERM);
             let end = Instant::now() + STOP;
             while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < end {
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
-        let _ = self.child.kill();
+        let _ = nix::sys::signal::killpg(pid, nix::sys::signal::Signal::SIGKILL);
         let _ = self.child.wait();
         let mut stuck = sandbox::clear_cgroups(&self.cgroup);
         crate::sys::remove_bridge(&self.bridge);
@@ -271,19 +281,37 @@ fn free_subnet(name: &str) -> String {
     format!("{}/22", std::net::Ipv4Addr::from(base))
 }
 
-/// The hidden verb: enters the surroundings read from standard input and becomes the server. Returns only on failure.
+/// The hidden verb: enters the surroundings read from standard input, runs the server there, and starts it again when
+/// somebody has killed it, unless the file `hold` is there. Ends when the server ends in another way.
 pub fn main() -> u8 {
     let mut text = String::new();
     let start: Start = match io::stdin().read_to_string(&mut text).map(|_| serde_json::from_str(&text)) {
         Ok(Ok(start)) => start,
         _ => return 2,
     };
-    let error = match sandbox::enter_server(&start.cgroup, start.cgroups) {
-        Err(error) => error,
-        Ok(()) => Command::new(&start.program).args(&start.args).stdin(Stdio::null()).exec(),
-    };
-    let _ = writeln!(io::stderr(), "the server's surroundings could not be made: {error}");
-    3
+    match sandbox::enter_server(&start.cgroup, start.cgroups).and_then(|()| supervise(&start)) {
+        Ok(code) => code,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "the server or its surroundings could not be made: {error}");
+            3
+        }
+    }
+}
+
+fn supervise(start: &Start) -> io::Result<u8> {
+    // The group gets the signal that ends the server; this process stays until the server has ended. The server
+    // replaces what it inherits of this.
+    crate::sys::ignore_termination()?;
+    loop {
+        let status = Command::new(&start.program).args(&start.args).stdin(Stdio::null()).status()?;
+        if status.signal() != Some(nix::libc::SIGKILL) {
+            return Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(3));
+        }
+        let end = Instant::now() + HOLD;
+        while start.hold.exists() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The engine's one place for `unsafe`: taking a network bridge of a dead server away.
+//! The engine's one place for `unsafe`: taking a network bridge of a dead server away, and ignoring a signal.
 #![allow(unsafe_code)]
 
 use nix::libc;
@@ -23,6 +23,14 @@ pub(crate) fn remove_bridge(name: &str) {
         libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request);
         libc::ioctl(socket.as_raw_fd(), DELETE_BRIDGE, request.ifr_name.as_ptr());
     }
+}
+
+/// From now on a request to terminate does nothing to this process; programs that it starts inherit that.
+pub(crate) fn ignore_termination() -> std::io::Result<()> {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    // SAFETY: no handler is installed, so nothing runs in a signal's context.
+    unsafe { signal(Signal::SIGTERM, SigHandler::SigIgn) }?;
+    Ok(())
 }
 
 /// Whether this host has an interface of that name.

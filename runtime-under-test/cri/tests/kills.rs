@@ -211,6 +211,7 @@ async fn kills_in_the_middle_of_calls_leave_nothing_half_made() {
     let mut server = Server::start(32);
     let logs = server.path("logs");
     let mut promised: BTreeMap<String, i32> = BTreeMap::new();
+    let mut known: BTreeMap<String, i32> = BTreeMap::new();
     for n in 0..kills {
         let (mut client, _) = server.clients().await;
         let config = pod(&format!("r{n}"), &logs.join(n.to_string()));
@@ -247,7 +248,10 @@ async fn kills_in_the_middle_of_calls_leave_nothing_half_made() {
                 assert!(Instant::now() < until, "{id} does not end in round {n}");
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            assert_eq!(status(&mut client, id).await.exit_code, *code, "in round {n}");
+            let told = status(&mut client, id).await.exit_code;
+            // The stop of its sandbox may have come before its own end; what was told once stays.
+            assert!(told == *code || told == 137, "exit code {told} of {id}, which ends with {code}");
+            assert_eq!(*known.entry(id.clone()).or_insert(told), told, "exit code told before round {n}");
         }
     }
     println!("{kills} kills in the middle of calls, {} containers kept", promised.len());

@@ -237,7 +237,14 @@ async fn pod_in_a_cgroup(cri: &Cri) -> Result<Pod, Stop> {
     let name = format!("plimsoll-{}", cri.tag());
     let systemd = driver.is_some_and(|l| l.cgroup_driver == v1::CgroupDriver::Systemd as i32);
     let parent = if systemd { format!("{name}.slice") } else { format!("/{name}") };
-    cri.pod().linux(|l| l.cgroup_parent = parent).run().await
+    cri.pod()
+        .linux(|l| {
+            if l.cgroup_parent.is_empty() {
+                l.cgroup_parent = parent;
+            }
+        })
+        .run()
+        .await
 }
 
 /// A kubelet that takes statistics from the endpoint alone gets the pod's and its containers' from two calls.
