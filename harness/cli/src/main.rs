@@ -18,6 +18,7 @@ mod selftest;
 mod suites;
 mod testbed;
 mod usage;
+mod vm;
 
 use args::{Cli, Verb};
 use clap::Parser;
@@ -35,6 +36,11 @@ fn main() -> std::process::ExitCode {
     // The CRI server also starts its monitors and proxies under this name.
     if called.as_deref().is_some_and(|n| n == "plimsoll-cri") {
         return plimsoll_cri::run(arguments.into_iter().skip(1)).into();
+    }
+    // Process 1 of a virtual machine that `vm run` booted.
+    if arguments.first().is_some_and(|a| plimsoll_vm::guest::is_guest(Path::new(a))) {
+        plimsoll_vm::guest::main(arguments.get(1).is_some_and(|a| a == "again"));
+        return ExitCode::Trouble.code().into();
     }
     match arguments.get(1).and_then(|a| a.to_str()) {
         Some(plimsoll_engine::pool::WORKER_VERB) => {
@@ -90,6 +96,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, usage::Failure> {
         Some(Verb::Selftest(options)) => selftest::verb(&cli.global, &options),
         Some(Verb::Certify(options)) => certify::certify(&cli.global, &options),
         Some(Verb::Verify(options)) => certify::verify(&options),
+        Some(Verb::Vm { verb }) => vm::verb(&cli.global, verb),
         Some(Verb::Expectations { verb }) => expectations::verb(&verb),
         Some(Verb::Schema { name }) => browse::schema(&name),
         Some(Verb::Completions { shell }) => Ok(browse::completions(shell)),

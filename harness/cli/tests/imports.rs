@@ -34,6 +34,7 @@ fn allowed(room: &str) -> Option<&'static [&'static str]> {
         | "harness/case"
         | "harness/probe"
         | "harness/images"
+        | "harness/vm"
         | "runtime-under-test/oci"
         | "runtime-under-test/faults" => Some(&[]),
         "harness/cri-client" => Some(&["plimsoll-model", "plimsoll-images"]),
