@@ -16,6 +16,7 @@ pub mod html;
 pub mod junit;
 pub mod markdown;
 pub mod merge;
+pub mod nodes;
 pub mod openmetrics;
 pub mod tap;
 pub mod terminal;

@@ -3,7 +3,7 @@
 use plimsoll_model::event::RunStatus;
 use plimsoll_model::{CaseRecord, ExitCode, Footer, Header, PlannedCase, Run, TargetInfo};
 use sha2::{Digest as _, Sha256};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
 
 /// Runs that do not belong together, or not all of them.
@@ -64,7 +64,7 @@ pub enum MergeError {
     },
 }
 
-/// How a run was cut: `slice:2/3` or `hash:2/3`.
+/// How a run was cut: `slice:2/3`, `hash:2/3`, or `balanced-DIGEST:2/3` where the digest names the timings.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Part {
     kind: String,
@@ -149,7 +149,7 @@ fn host_key(header: &Header) -> String {
 }
 
 fn node_name(header: &Header) -> Option<String> {
-    let fact = ["hostname", "node"].iter().find_map(|key| header.host.facts.get(*key)?.as_str());
+    let fact = ["node", "hostname"].iter().find_map(|key| header.host.facts.get(*key)?.as_str());
     fact.map(str::to_owned)
 }
 
@@ -170,7 +170,7 @@ fn complete(shards: &[(Part, Run)]) -> Result<(), MergeError> {
 
 /// Joins all shards of one run, given in the order of their index.
 fn join(shards: Vec<Run>) -> Result<Run, MergeError> {
-    let dealt = dealt(&shards);
+    let dealt = in_place(&shards).unwrap_or_else(|| dealt(&shards));
     let mut shards = shards.into_iter();
     let mut whole = shards.next().ok_or(MergeError::Nothing)?;
     for (i, shard) in shards.enumerate() {
@@ -197,8 +197,9 @@ fn join(shards: Vec<Run>) -> Result<Run, MergeError> {
         }
     }
     whole.header.partition = None;
+    whole.header.places = Vec::new();
     whole.header.command = without_partition(&whole.header.command);
-    // The digest tells whether slices were dealt in turn; else the order of ids does not depend on how the plan was cut.
+    // The digest tells whether the order is that of the whole plan; else the order of ids does not depend on how the plan was cut.
     if digest(&dealt) == whole.header.plan_digest {
         whole.header.plan = dealt;
     } else {
@@ -212,13 +213,28 @@ fn without_partition(command: &[String]) -> Vec<String> {
     let mut words = command.iter();
     let mut kept = Vec::new();
     while let Some(word) = words.next() {
-        if word == "--partition" {
+        if word == "--partition" || word == "--balance" {
             words.next();
-        } else if !word.starts_with("--partition=") {
+        } else if !word.starts_with("--partition=") && !word.starts_with("--balance=") {
             kept.push(word.clone());
         }
     }
     kept
+}
+
+/// The plan by the places that the shards name; `None` when they do not fill it.
+fn in_place(shards: &[Run]) -> Option<Vec<PlannedCase>> {
+    let count = shards.iter().map(|s| s.header.plan.len()).sum();
+    let mut plan: Vec<Option<PlannedCase>> = vec![None; count];
+    for shard in shards {
+        if shard.header.places.len() != shard.header.plan.len() {
+            return None;
+        }
+        for (place, case) in shard.header.places.iter().zip(&shard.header.plan) {
+            *plan.get_mut(*place as usize)? = Some(case.clone());
+        }
+    }
+    plan.into_iter().collect()
 }
 
 /// The plan if its cases were dealt to the shards in turn, as `slice` does.
@@ -268,26 +284,22 @@ fn combine(a: ExitCode, b: ExitCode) -> ExitCode {
 }
 
 fn finish(mut run: Run) -> Result<Run, MergeError> {
-    let mut seen: BTreeSet<(&str, &str)> = BTreeSet::new();
+    let mut seen: HashSet<(&str, &str)> = HashSet::new();
     for record in &run.records {
         if !seen.insert((record.case.as_str(), record.target.as_str())) {
             return Err(MergeError::Overlap { case: record.case.to_string(), target: record.target.clone() });
         }
     }
-    let place: BTreeMap<&str, usize> =
+    let place: HashMap<&str, usize> =
         run.header.plan.iter().enumerate().map(|(i, c)| (c.id.as_str(), i)).collect();
-    let column: BTreeMap<&str, usize> =
+    let column: HashMap<&str, usize> =
         run.header.targets.iter().enumerate().map(|(i, t)| (t.label.as_str(), i)).collect();
     let key = |r: &CaseRecord| {
         let case = place.get(r.case.as_str()).copied().unwrap_or(usize::MAX);
         (case, column.get(r.target.as_str()).copied().unwrap_or(usize::MAX), r.attempt)
     };
-    let mut records = run.records.clone();
-    records.sort_by_key(|r| key(r));
-    let mut superseded = run.superseded.clone();
-    superseded.sort_by_key(|r| key(r));
-    run.records = records;
-    run.superseded = superseded;
+    run.records.sort_by_cached_key(key);
+    run.superseded.sort_by_cached_key(key);
     run.benches.sort_by(|a, b| a.0.cmp(&b.0));
     let counts = run.counts();
     let planned = run.records.len() as u64;
@@ -300,38 +312,95 @@ fn finish(mut run: Run) -> Result<Run, MergeError> {
 
 /// One column per target and node.
 fn side_by_side(nodes: Vec<Run>) -> Result<Run, MergeError> {
-    let names = node_names(&nodes);
+    let names = node_names(&nodes.iter().map(|run| node_name(&run.header)).collect::<Vec<_>>());
     let mut all: Option<Run> = None;
-    for (mut run, name) in nodes.into_iter().zip(names) {
-        let rename = |label: &str| format!("{label}@{name}");
-        for target in &mut run.header.targets {
-            *target = TargetInfo { label: rename(&target.label), ..target.clone() };
-            target.facts.insert("node".to_owned(), name.clone().into());
-        }
-        for record in run.records.iter_mut().chain(&mut run.superseded) {
-            record.target = rename(&record.target);
-        }
-        run.benches.iter_mut().for_each(|(bench, _)| *bench = format!("{bench}@{name}"));
-        run.notes.iter_mut().for_each(|note| *note = format!("{name}: {note}"));
-        match &mut all {
-            None => all = Some(run),
-            Some(all) => {
-                all.footer = Some(footer(all, &run));
-                all.header.started_at = all.header.started_at.clone().min(run.header.started_at);
-                all.header.targets.extend(run.header.targets);
-                all.records.extend(run.records);
-                all.superseded.extend(run.superseded);
-                all.benches.extend(run.benches);
-                all.notes.extend(run.notes);
-            }
-        }
+    for (run, name) in nodes.into_iter().zip(names) {
+        beside(&mut all, run, &name);
     }
     finish(all.ok_or(MergeError::Nothing)?)
 }
 
+/// Merges whole runs of one plan on several nodes, of which only one is in memory at a time besides the result.
+/// `headers` are those of all runs, `read` gives the run at a position.
+///
+/// # Errors
+/// As [`merge()`], and what `read` fails with.
+pub fn merge_nodes<E: From<MergeError>>(
+    headers: &[NodeHeader],
+    mut read: impl FnMut(usize) -> Result<Run, E>,
+) -> Result<Run, E> {
+    let names = node_names(&headers.iter().map(|h| h.node.clone()).collect::<Vec<_>>());
+    let mut all: Option<Run> = None;
+    for (i, name) in names.iter().enumerate() {
+        let run = read(i)?;
+        let first = headers[0].plan_digest.clone();
+        if run.header.plan_digest != first {
+            let digest = run.header.plan_digest;
+            return Err(MergeError::OtherPlan { run: i + 1, digest, first }.into());
+        }
+        if run.footer.is_none() {
+            return Err(MergeError::Incomplete { run: i + 1, id: run.header.run_id }.into());
+        }
+        beside(&mut all, run, name);
+    }
+    Ok(finish(all.ok_or(MergeError::Nothing)?)?)
+}
+
+/// What has to be known of every run before the first is merged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeHeader {
+    /// The plan's digest.
+    pub plan_digest: String,
+    /// Whether it is a shard.
+    pub shard: bool,
+    /// What the node calls itself.
+    pub node: Option<String>,
+}
+
+impl NodeHeader {
+    /// From the first line of a run file.
+    pub fn of(header: &Header) -> Self {
+        Self {
+            plan_digest: header.plan_digest.clone(),
+            shard: header.partition.is_some(),
+            node: node_name(header),
+        }
+    }
+}
+
+/// Adds a node's columns.
+fn beside(all: &mut Option<Run>, mut run: Run, name: &str) {
+    let rename = |label: &str| format!("{label}@{name}");
+    for target in &mut run.header.targets {
+        *target = TargetInfo { label: rename(&target.label), ..target.clone() };
+        let host = &run.header.host;
+        for (key, value) in
+            [("node", name), ("kernel", &host.kernel), ("os", &host.os), ("cgroups", &host.cgroups)]
+        {
+            target.facts.insert(key.to_owned(), value.into());
+        }
+    }
+    for record in run.records.iter_mut().chain(&mut run.superseded) {
+        record.target = rename(&record.target);
+    }
+    run.benches.iter_mut().for_each(|(bench, _)| *bench = format!("{bench}@{name}"));
+    run.notes.iter_mut().for_each(|note| *note = format!("{name}: {note}"));
+    match all {
+        None => *all = Some(run),
+        Some(all) => {
+            all.footer = Some(footer(all, &run));
+            all.header.started_at = all.header.started_at.clone().min(run.header.started_at);
+            all.header.targets.extend(run.header.targets);
+            all.records.extend(run.records);
+            all.superseded.extend(run.superseded);
+            all.benches.extend(run.benches);
+            all.notes.extend(run.notes);
+        }
+    }
+}
+
 /// Names of the nodes: what the host calls itself, numbered where that is missing or not unique.
-fn node_names(nodes: &[Run]) -> Vec<String> {
-    let given: Vec<Option<String>> = nodes.iter().map(|run| node_name(&run.header)).collect();
+fn node_names(given: &[Option<String>]) -> Vec<String> {
     let unique = |name: &String| given.iter().flatten().filter(|n| *n == name).count() == 1;
     let pick = |(i, name): (usize, &Option<String>)| match name {
         Some(name) if unique(name) => name.clone(),

@@ -6,7 +6,7 @@
 mod common;
 
 use plimsoll_model::{OutcomeKind, Run};
-use plimsoll_reports::merge::{MergeError, merge};
+use plimsoll_reports::merge::{MergeError, NodeHeader, merge, merge_nodes};
 use plimsoll_reports::{
     badge, ctrf, diff, github, html, junit, markdown, openmetrics, tap, terminal, trend, verdict,
 };
@@ -224,6 +224,25 @@ proptest! {
         prop_assert_eq!(merge(parts).unwrap(), whole);
     }
 
+    /// Whatever the cut: shards that name the places of their cases give back the plan, in its order.
+    #[test]
+    fn merged_shards_keep_the_order_of_the_plan(of in 1_usize..6, seed in prop::collection::vec(0_usize..1000, 40),
+        order in any::<u64>()) {
+        let mut whole = common::large(40, 2);
+        // Any order but that of the ids.
+        whole.header.plan.sort_by_key(|c| {
+            c.id.as_str().bytes().fold(order, |sum, b| sum.wrapping_mul(0x100_0000_01b3) ^ u64::from(b))
+        });
+        whole.header.plan_digest = digest(&whole);
+        whole.settle().unwrap();
+        let assign: Vec<usize> = seed.iter().map(|s| s % of).collect();
+        let mut parts = shards(&whole, "balanced-ab", &assign, of);
+        for (index, part) in parts.iter_mut().enumerate() {
+            part.header.places = (0..40).filter(|i| assign[*i as usize] == index).collect();
+        }
+        prop_assert_eq!(merge(parts).unwrap(), whole);
+    }
+
     #[test]
     fn what_is_read_back_renders_the_same(seed in 0_usize..4) {
         let live = match seed {
@@ -291,6 +310,16 @@ fn nodes_stand_side_by_side() {
     let mut parts = shards(&node("a"), "slice", &assign, 2);
     parts.extend(shards(&node("b"), "slice", &assign, 2));
     assert_eq!(merge(parts).unwrap(), merged);
+    // Read one at a time it is the same run.
+    let nodes = [node("a"), node("b")];
+    let headers: Vec<_> = nodes.iter().map(|n| NodeHeader::of(&n.header)).collect();
+    let streamed: Result<Run, MergeError> = merge_nodes(&headers, |i| Ok(nodes[i].clone()));
+    assert_eq!(streamed.unwrap(), merged);
+    let table = plimsoll_reports::nodes::table(&merged);
+    assert_eq!(table.lines().count(), 7, "{table}");
+    assert!(table.lines().nth(1).unwrap().starts_with("a  "), "{table}");
+    assert!(html::render(&merged, &html::Options::default()).contains("id=\"nodes\""));
+    assert!(plimsoll_reports::nodes::rows(&common::sample()).is_empty());
     // Shards of one plan on two machines are one run.
     let mut parts = shards(&node("a"), "slice", &assign, 2);
     parts[1].header.host.facts.insert("hostname".into(), "b".into());

@@ -2,7 +2,10 @@
 
 mod endpoint;
 
+mod place;
+
 pub use endpoint::{ContainerdArgs, ExportArgs, ImagesVerb, Layout, PushArgs, TestbedVerb};
+pub use place::{Accelerate, Cgroups, NodeArgs, VmBuildArgs, VmRunArgs, VmVerb};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -80,6 +83,8 @@ pub enum Verb {
     Certify(CertifyArgs),
     /// Check a signed bundle: 0 when it is authentic and shows conformance, else 1.
     Verify(VerifyArgs),
+    /// Run this program on the node that this container runs on, in the node's own file system.
+    Node(NodeArgs),
     /// Run this program in a throw-away virtual machine.
     Vm {
         /// What to do.
@@ -194,9 +199,12 @@ pub struct RunArgs {
     /// Attempts at the same time.
     #[arg(short = 'j', long, env = "PLIMSOLL_JOBS")]
     pub jobs: Option<usize>,
-    /// Run only a share: slice:m/n, hash:m/n, or auto.
+    /// Run only a share: slice:m/n, hash:m/n, m/n, or auto: the share that the CI system or Kubernetes names.
     #[arg(long)]
     pub partition: Option<String>,
+    /// An earlier run whose timings make the shares of `auto` and `m/n` equally long; the same file for every share.
+    #[arg(long, value_name = "RUN", requires = "partition")]
+    pub balance: Option<PathBuf>,
     /// Attempt a case that ended with Error this many times more.
     #[arg(long, default_value_t = 0)]
     pub retries: u32,
@@ -278,11 +286,14 @@ pub enum ReportVerb {
         #[arg(long)]
         embargo: bool,
     },
-    /// Merge the shards of one run.
+    /// Merge the shards of one run, or the runs of one plan on several nodes.
     Merge {
         /// The run files.
         #[arg(required = true)]
         runs: Vec<PathBuf>,
+        /// They are whole runs: name the columns by node even if there is one only, and print a table of the nodes.
+        #[arg(long)]
+        nodes: bool,
         /// The merged run file.
         #[arg(short, long)]
         output: PathBuf,
@@ -425,118 +436,6 @@ pub struct VerifyArgs {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
-}
-
-/// `plimsoll vm ...`.
-#[derive(Debug, Clone, Subcommand)]
-pub enum VmVerb {
-    /// Build an image from Debian packages, with apt-get and dpkg-deb; nothing is installed.
-    Build(VmBuildArgs),
-    /// Boot, run one command of this program in the guest, bring its results to --out, power off.
-    Run(Box<VmRunArgs>),
-}
-
-/// `plimsoll vm build`.
-#[derive(Debug, Clone, Args)]
-pub struct VmBuildArgs {
-    /// Directory for the image; kept when it holds what is asked for.
-    pub dir: PathBuf,
-    /// A further package: NAME, NAME=VERSION or NAME/SUITE; repeat for more.
-    #[arg(long)]
-    pub package: Vec<String>,
-    /// Suite that packages are taken from.
-    #[arg(long)]
-    pub suite: Option<String>,
-    /// Package of the kernel: linux-image-cloud-amd64 when absent.
-    #[arg(long)]
-    pub kernel_package: Option<String>,
-    /// Suite of the kernel; backports where apt knows them, when absent.
-    #[arg(long)]
-    pub kernel_suite: Option<String>,
-    /// Build again even if it is there.
-    #[arg(long)]
-    pub fresh: bool,
-}
-
-/// How a guest is executed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Accelerate {
-    /// KVM when it boots the guest within seconds, otherwise emulation.
-    Auto,
-    /// KVM only.
-    Kvm,
-    /// Emulation only.
-    Tcg,
-}
-
-/// How cgroups are mounted in a guest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Layout {
-    /// Version 2 only, with every controller.
-    V2,
-    /// Version 1 only.
-    V1,
-    /// Version 1, and version 2 with what is left.
-    Hybrid,
-}
-
-/// `plimsoll vm run`.
-#[derive(Debug, Clone, Args)]
-pub struct VmRunArgs {
-    /// Image that `plimsoll vm build` made.
-    #[arg(long, value_name = "DIR", env = "PLIMSOLL_VM_IMAGE", conflicts_with_all = ["kernel", "rootfs"])]
-    pub image: Option<PathBuf>,
-    /// A kernel.
-    #[arg(long, value_name = "FILE", requires = "rootfs")]
-    pub kernel: Option<PathBuf>,
-    /// A root file system: a directory, or a cpio archive.
-    #[arg(long, value_name = "PATH", requires = "kernel")]
-    pub rootfs: Option<PathBuf>,
-    /// Memory in MiB.
-    #[arg(long, default_value_t = 2048)]
-    pub memory: u32,
-    /// Processors; as many as here when absent.
-    #[arg(long)]
-    pub cpus: Option<u32>,
-    /// Longest time for the command, in seconds.
-    #[arg(long, default_value_t = 900)]
-    pub timeout: u64,
-    /// How the guest is executed.
-    #[arg(long, default_value = "auto")]
-    pub accel: Accelerate,
-    /// How cgroups are mounted in the guest.
-    #[arg(long, default_value = "v2")]
-    pub cgroups: Layout,
-    /// Name of the guest in reports.
-    #[arg(long, default_value = "vm", value_parser = host_name)]
-    pub name: String,
-    /// A file for the guest: FILE, which becomes /plimsoll/files/NAME there, or FILE=/PATH; repeat for more.
-    #[arg(long, value_name = "FILE[=PATH]")]
-    pub copy: Vec<String>,
-    /// A variable for the command: NAME=VALUE; repeat for more.
-    #[arg(long, value_name = "NAME=VALUE")]
-    pub env: Vec<String>,
-    /// More words for the kernel's command line.
-    #[arg(long, default_value = "")]
-    pub append: String,
-    /// The emulator; qemu-system-x86_64 on the search path when absent.
-    #[arg(long, value_name = "FILE")]
-    pub qemu: Option<PathBuf>,
-    /// Write the guest's console to this file.
-    #[arg(long, value_name = "FILE")]
-    pub console: Option<PathBuf>,
-    /// The command of this program, as in `-- run -t runc -P must`.
-    #[arg(last = true, required = true)]
-    pub arguments: Vec<String>,
-}
-
-/// What Linux takes as a host's name, and reports as a part of a column's name.
-fn host_name(text: &str) -> Result<String, String> {
-    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
-    if text.is_empty() || text.len() > 63 || !text.chars().all(fine) {
-        return Err("a name holds letters, digits, `-` and `.`, 63 at the most".into());
-    }
-    Ok(text.to_owned())
 }
 
 /// `plimsoll expectations ...`.

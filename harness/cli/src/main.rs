@@ -9,7 +9,9 @@ mod browse;
 mod certify;
 mod expectations;
 mod images;
+mod node;
 mod output;
+mod partition;
 #[cfg(test)]
 mod reference_page;
 mod report;
@@ -96,6 +98,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, usage::Failure> {
         Some(Verb::Selftest(options)) => selftest::verb(&cli.global, &options),
         Some(Verb::Certify(options)) => certify::certify(&cli.global, &options),
         Some(Verb::Verify(options)) => certify::verify(&options),
+        Some(Verb::Node(options)) => node::verb(&cli.global, options),
         Some(Verb::Vm { verb }) => vm::verb(&cli.global, verb),
         Some(Verb::Expectations { verb }) => expectations::verb(&verb),
         Some(Verb::Schema { name }) => browse::schema(&name),

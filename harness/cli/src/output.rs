@@ -40,11 +40,21 @@ pub fn file(path: &Path, content: &[u8]) -> Result<(), Failure> {
         data(&String::from_utf8_lossy(content));
         return Ok(());
     }
+    write(path, &mut |out| out.write_all(content))
+}
+
+/// As [`file`], for content that is made while it is written.
+pub fn write(
+    path: &Path,
+    content: &mut dyn FnMut(&mut dyn Write) -> std::io::Result<()>,
+) -> Result<(), Failure> {
     let fail = |e: std::io::Error| crate::usage::file("write", path, &e);
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent).map_err(fail)?;
     let mut temporary = tempfile::NamedTempFile::new_in(parent).map_err(fail)?;
-    temporary.write_all(content).map_err(fail)?;
+    let mut out = std::io::BufWriter::with_capacity(1 << 20, temporary.as_file_mut());
+    content(&mut out).and_then(|()| out.flush()).map_err(fail)?;
+    drop(out);
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     temporary.as_file().set_permissions(mode).map_err(fail)?;
     temporary.persist(path).map_err(|e| fail(e.error))?;

@@ -6,6 +6,7 @@ use crate::usage::{self, Failure};
 use plimsoll_model::{Event, ExitCode, Judgement, OutcomeKind, Run};
 use plimsoll_reports::{badge, ctrf, diff, embargo, html, junit, markdown, merge, openmetrics, tap, trend};
 use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// A report that the user asks for.
@@ -76,8 +77,20 @@ fn page(run: &Run, baseline: Option<&Run>) -> String {
 }
 
 fn jsonl(run: &Run) -> Result<String, Failure> {
-    let lines: Result<Vec<String>, _> = run.to_events().iter().map(serde_json::to_string).collect();
-    Ok(lines.map_err(|e| Failure::trouble(e.to_string()))?.join("\n") + "\n")
+    let mut text = Vec::new();
+    write_jsonl(run, &mut text).map_err(|e| Failure::trouble(e.to_string()))?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// The plan of a hundred thousand cases fits.
+const LONGEST_HEADER: u64 = 256 << 20;
+
+/// The run file, event by event.
+fn write_jsonl(run: &Run, out: &mut dyn Write) -> io::Result<()> {
+    run.for_each_event(&mut |event| {
+        serde_json::to_writer(&mut *out, event)?;
+        out.write_all(b"\n")
+    })
 }
 
 /// The suite whose findings can be withheld.
@@ -146,11 +159,44 @@ fn attach(run: &mut Run, name: &str, path: Option<&Path>) -> Result<(), Failure>
 
 /// Reads a run file.
 pub fn read(path: &Path) -> Result<Run, Failure> {
-    let text = fs::read_to_string(path).map_err(|e| usage::file("read", path, &e))?;
-    Run::parse(&text).map_err(|e| {
+    let file = fs::File::open(path).map_err(|e| usage::file("read", path, &e))?;
+    Run::read(BufReader::with_capacity(1 << 20, file)).map_err(|e| {
         Failure::usage(format!("{} is no usable run file: {e}", path.display()))
             .hint("run files are written by `plimsoll run` as run.jsonl")
     })
+}
+
+/// All shards of a run, or whole runs of several nodes; of the latter one is read at a time.
+fn merged(paths: &[PathBuf], nodes: bool) -> Result<Run, Failure> {
+    let headers = paths.iter().map(|p| node_header(p)).collect::<Result<Vec<_>, _>>()?;
+    if headers.iter().any(|h| h.shard) || (headers.len() < 2 && !nodes) {
+        let runs = paths.iter().map(|r| read(r)).collect::<Result<Vec<_>, _>>()?;
+        return Ok(merge::merge(runs)?);
+    }
+    merge::merge_nodes(&headers, |i| read(&paths[i]))
+}
+
+impl From<merge::MergeError> for Failure {
+    fn from(error: merge::MergeError) -> Self {
+        Self::usage(error.to_string())
+    }
+}
+
+/// The first line of a run file.
+fn node_header(path: &Path) -> Result<merge::NodeHeader, Failure> {
+    let file = fs::File::open(path).map_err(|e| usage::file("read", path, &e))?;
+    let mut line = Vec::new();
+    BufReader::new(file.take(LONGEST_HEADER))
+        .read_until(b'\n', &mut line)
+        .map_err(|e| usage::file("read", path, &e))?;
+    match serde_json::from_slice(&line) {
+        Ok(Event::Header(header)) => Ok(merge::NodeHeader::of(&header)),
+        _ => Err(Failure::usage(format!(
+            "{} is no usable run file: it does not begin with a header",
+            path.display()
+        ))
+        .hint("run files are written by `plimsoll run` as run.jsonl")),
+    }
 }
 
 /// `plimsoll report`.
@@ -170,10 +216,12 @@ pub fn verb(verb: ReportVerb) -> Result<ExitCode, Failure> {
             }
             render(&run, &report, baseline.as_ref(), strict)
         }
-        ReportVerb::Merge { runs, output: path } => {
-            let runs = runs.iter().map(|r| read(r)).collect::<Result<Vec<_>, _>>()?;
-            let merged = merge::merge(runs).map_err(|e| Failure::usage(e.to_string()))?;
-            output::file(&path, jsonl(&merged)?.as_bytes())?;
+        ReportVerb::Merge { runs, nodes, output: path } => {
+            let merged = merged(&runs, nodes)?;
+            output::write(&path, &mut |out| write_jsonl(&merged, out))?;
+            if nodes {
+                output::data(&plimsoll_reports::nodes::table(&merged));
+            }
             Ok(ExitCode::Success)
         }
         ReportVerb::Diff { old, new, format } => {

@@ -3,12 +3,13 @@
 use crate::args::{BenchArgs, Format, Global, RunArgs, SelectArgs};
 use crate::browse;
 use crate::output;
+use crate::partition;
 use crate::report;
 use crate::suites;
 use crate::usage::{self, Failure};
 use plimsoll_engine::run::{Finished, Interrupt};
 use plimsoll_engine::target::Bundled;
-use plimsoll_engine::{Partition, RunOptions, doctor};
+use plimsoll_engine::{RunOptions, Timings, doctor};
 use plimsoll_kit::job::Limits;
 use plimsoll_model::{Event, ExitCode, Expectations, HostFacts, Judgement, Run, TargetSpec};
 use std::fs::{self, File};
@@ -88,7 +89,12 @@ pub fn code_of(code: u8) -> ExitCode {
 
 fn options(global: &Global, args: &RunArgs) -> Result<RunOptions, Failure> {
     let (mut selection, filters) = browse::selection(&args.select)?;
-    selection.partition = args.partition.as_deref().map(partition).transpose()?.flatten();
+    let timings = args.balance.as_deref().map(report::read).transpose()?;
+    let timings = timings.as_ref().map(Timings::of);
+    let environment = |name: &str| std::env::var(name).ok();
+    if let Some(text) = &args.partition {
+        selection.partition = Some(partition::read(text, timings, &environment)?);
+    }
     if !(args.timeout_scale.is_finite() && args.timeout_scale > 0.0) {
         return Err(Failure::usage("--timeout-scale takes a number above 0"));
     }
@@ -118,28 +124,6 @@ fn options(global: &Global, args: &RunArgs) -> Result<RunOptions, Failure> {
         bundled: bundled()?,
         host: fit_host(global)?,
     })
-}
-
-/// Reads the share from the flag, or with `auto` from what the CI system or Kubernetes sets; `None` when that is the
-/// whole.
-fn partition(text: &str) -> Result<Option<Partition>, Failure> {
-    if text != "auto" {
-        return text.parse().map(Some).map_err(Failure::usage);
-    }
-    let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u32>().ok());
-    // Index variable, total variable, and what has to be added to make the index count from 1.
-    let known = [
-        ("JOB_COMPLETION_INDEX", "JOB_COMPLETIONS", 1),
-        ("CI_NODE_INDEX", "CI_NODE_TOTAL", 0),
-        ("BUILDKITE_PARALLEL_JOB", "BUILDKITE_PARALLEL_JOB_COUNT", 1),
-        ("CIRCLE_NODE_INDEX", "CIRCLE_NODE_TOTAL", 1),
-    ];
-    for (index, total, add) in known {
-        if let (Some(index), Some(total)) = (number(index), number(total)) {
-            return format!("hash:{}/{total}", index + add).parse().map(Some).map_err(Failure::usage);
-        }
-    }
-    Err(Failure::usage("--partition auto finds no index variable").hint("known: JOB_COMPLETION_INDEX with JOB_COMPLETIONS, CI_NODE_INDEX, BUILDKITE_PARALLEL_JOB, CIRCLE_NODE_INDEX"))
 }
 
 /// Reads an expectations file.
@@ -304,6 +288,7 @@ fn plain(targets: &[&str], profile: &str, challenge: Option<String>) -> RunArgs 
         select: SelectArgs { profile: profile.into(), ..SelectArgs::default() },
         jobs: None,
         partition: None,
+        balance: None,
         retries: 0,
         fail_fast: false,
         max_fail: 0,

@@ -1,6 +1,6 @@
 //! `plimsoll vm`: throw-away virtual machines as test environments.
 
-use crate::args::{Accelerate, Global, Layout, VmBuildArgs, VmRunArgs, VmVerb};
+use crate::args::{Accelerate, Cgroups, Global, VmBuildArgs, VmRunArgs, VmVerb};
 use crate::output;
 use crate::run::code_of;
 use crate::usage::Failure;
@@ -76,9 +76,9 @@ fn run(global: &Global, args: VmRunArgs) -> Result<ExitCode, Failure> {
         seconds: args.timeout,
         modules: image.modules.clone(),
         cgroups: match args.cgroups {
-            Layout::V2 => CgroupLayout::V2,
-            Layout::V1 => CgroupLayout::V1,
-            Layout::Hybrid => CgroupLayout::Hybrid,
+            Cgroups::V2 => CgroupLayout::V2,
+            Cgroups::V1 => CgroupLayout::V1,
+            Cgroups::Hybrid => CgroupLayout::Hybrid,
         },
         largest: 256 << 20,
         hostname: args.name,

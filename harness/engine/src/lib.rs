@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod filter;
 pub mod gc;
 pub mod journal;
+pub mod partition;
 pub mod plan;
 pub mod pool;
 pub mod preflight;
@@ -23,5 +24,6 @@ mod turn;
 pub mod worker;
 
 pub use filter::{Filter, FilterError};
-pub use plan::{Partition, Plan, PlanError, Profile, Selection};
+pub use partition::{Cut, Partition, Timings};
+pub use plan::{Plan, PlanError, Profile, Selection};
 pub use run::{EngineError, RunOptions, run};

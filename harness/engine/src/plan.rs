@@ -1,12 +1,12 @@
 //! Planning: which cases a run holds. Pure.
 
 use crate::filter::{Filter, FilterError};
+use crate::partition::Partition;
 use plimsoll_kit::Suite;
 use plimsoll_kit::case::{Bound, Drives, SuiteError};
 use plimsoll_model::{Catalogue, PlannedCase, Severity, SpecVersion};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::str::FromStr;
 
 /// A named selection of cases, documented by its meaning.
@@ -62,56 +62,6 @@ impl FromStr for Profile {
     }
 }
 
-/// Which share of the plan runs here; both numbers are 1-based.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Partition {
-    /// Every n-th case.
-    Slice(u32, u32),
-    /// By a hash of the case id: stable when cases are added.
-    Hash(u32, u32),
-}
-
-impl FromStr for Partition {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bad = || format!("`{text}` is no partition: write slice:2/3 or hash:2/3");
-        let (kind, share) = text.split_once(':').ok_or_else(bad)?;
-        let (m, n) = share.split_once('/').ok_or_else(bad)?;
-        let (m, n): (u32, u32) = (m.parse().map_err(|_| bad())?, n.parse().map_err(|_| bad())?);
-        if m == 0 || n == 0 || m > n {
-            return Err(bad());
-        }
-        match kind {
-            "slice" => Ok(Self::Slice(m, n)),
-            "hash" => Ok(Self::Hash(m, n)),
-            _ => Err(bad()),
-        }
-    }
-}
-
-impl fmt::Display for Partition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Slice(m, n) => write!(f, "slice:{m}/{n}"),
-            Self::Hash(m, n) => write!(f, "hash:{m}/{n}"),
-        }
-    }
-}
-
-impl Partition {
-    fn takes(self, index: usize, id: &str) -> bool {
-        match self {
-            Self::Slice(m, n) => index as u32 % n == m - 1,
-            Self::Hash(m, n) => {
-                let digest = Sha256::digest(id.as_bytes());
-                let number = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
-                number % n == m - 1
-            }
-        }
-    }
-}
-
 /// What the user selects.
 #[derive(Debug, Clone)]
 pub struct Selection {
@@ -136,6 +86,8 @@ pub struct Plan {
     pub waivers: BTreeMap<String, String>,
     /// SHA-256 over the case ids before partitioning, in hex.
     pub digest: String,
+    /// Of a share: each case's place in the whole plan; empty without a partition.
+    pub places: Vec<u32>,
 }
 
 /// A plan that cannot be made.
@@ -168,6 +120,7 @@ impl Plan {
             catalogue: Catalogue::default(),
             waivers: BTreeMap::new(),
             digest: String::new(),
+            places: vec![],
         };
         for suite in suites.iter().filter(|s| drives.contains(&s.drives)) {
             let catalogue = suite.catalogue()?;
@@ -204,10 +157,10 @@ impl Plan {
         }
         let ids: Vec<&str> = keep.iter().map(|&i| self.cases[i].id.as_str()).collect();
         self.digest = hex(&Sha256::digest(ids.join("\n").as_bytes()));
-        if let Some(partition) = selection.partition {
-            let share =
-                keep.iter().enumerate().filter(|(n, i)| partition.takes(*n, self.cases[**i].id.as_str()));
-            keep = share.map(|(_, i)| *i).collect();
+        if let Some(partition) = &selection.partition {
+            let share = partition.share(&ids);
+            self.places = share.iter().map(|place| *place as u32).collect();
+            keep = share.into_iter().map(|place| keep[place]).collect();
         }
         self.cases = keep.iter().map(|&i| self.cases[i].clone()).collect();
         self.bound = keep.iter().map(|&i| self.bound[i].clone()).collect();
@@ -258,22 +211,4 @@ pub fn find_case(suites: &[&'static Suite], id: &str) -> Option<(Bound, &'static
 pub fn hex(bytes: &[u8]) -> String {
     let digit = |n: u8| char::from_digit(u32::from(n), 16).unwrap_or_default();
     bytes.iter().flat_map(|b| [digit(b >> 4), digit(b & 15)]).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Partition;
-
-    #[test]
-    fn partitions_are_disjoint_and_complete() {
-        let ids: Vec<String> = (0..100).map(|i| format!("s/x/c{i}")).collect();
-        for make in [Partition::Slice, Partition::Hash] {
-            for (n, id) in ids.iter().enumerate() {
-                assert_eq!((1..=3).filter(|m| make(*m, 3).takes(n, id)).count(), 1);
-            }
-        }
-        for bad in ["", "slice", "slice:0/3", "slice:4/3", "hash:a/b", "x:1/2"] {
-            assert!(bad.parse::<Partition>().is_err(), "{bad}");
-        }
-    }
 }

@@ -146,8 +146,18 @@ pub fn facts() -> HostFacts {
         missing_capabilities: missing.collect(),
         cpus: std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
         memory_kib: total.trim().trim_end_matches(" kB").parse().unwrap_or_default(),
-        facts: BTreeMap::new(),
+        facts: names(),
     }
+}
+
+/// What tells hosts apart where reports of several stand side by side: `hostname`, and `node`, which an orchestrator
+/// knows better than the host does (`PLIMSOLL_NODE`; in a pod the host's name is the pod's).
+fn names() -> BTreeMap<String, serde_json::Value> {
+    let hostname = nix::unistd::gethostname().ok().and_then(|n| n.into_string().ok());
+    let node = std::env::var("PLIMSOLL_NODE").ok();
+    let named = [("hostname", hostname), ("node", node)];
+    let full = named.into_iter().filter_map(|(key, name)| Some((key, name.filter(|n| !n.is_empty())?)));
+    full.map(|(key, name)| (key.to_owned(), name.into())).collect()
 }
 
 /// Processes in a cgroup and all below it.

@@ -68,7 +68,7 @@ pub struct Header {
     /// Filters given by the user; empty when the whole profile ran.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<String>,
-    /// `slice:1/3`, when only a part of the plan ran here.
+    /// `slice:1/3`, `hash:1/3` or `balanced-DIGEST:1/3`, when only a part of the plan ran here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partition: Option<String>,
     /// SHA-256 over the unpartitioned plan (case ids and target labels): shards of one run share it.
@@ -82,6 +82,9 @@ pub struct Header {
     pub targets: Vec<TargetInfo>,
     /// The cases that this run (or shard) plans, per target all the same.
     pub plan: Vec<PlannedCase>,
+    /// Of a shard: the place (0-based) of each of its cases in the whole plan, in the order of `plan`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<u32>,
     /// The catalogue of the suites in the plan.
     pub requirements: Vec<Requirement>,
     /// Requirements that no case covers on purpose: id and reason.

@@ -4,7 +4,8 @@ use crate::case::CaseId;
 use crate::event::{CaseRecord, Event, Footer, Header, RUN_FORMAT};
 use crate::outcome::OutcomeKind;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::BufRead;
 
 /// A run file that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,9 @@ pub enum RunError {
         /// What the parser says.
         why: String,
     },
+    /// The file cannot be read.
+    #[error("it cannot be read: {0}")]
+    Io(std::io::Error),
     /// The first line is not a header.
     #[error("the file does not begin with a header")]
     NoHeader,
@@ -69,13 +73,27 @@ pub struct Run {
 impl Run {
     /// Reads a run file. A cut-off last line is accepted when there is no footer: that is how a killed run ends.
     pub fn parse(text: &str) -> Result<Self, RunError> {
-        let mut lines = text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()).peekable();
+        Self::read(text.as_bytes())
+    }
+
+    /// Reads a run file as [`Run::parse`] does, line by line: its text is never in memory as a whole.
+    pub fn read(mut from: impl BufRead) -> Result<Self, RunError> {
         let mut run: Option<Self> = None;
-        while let Some((n, line)) = lines.next() {
-            let event: Event = match serde_json::from_str(line) {
+        let mut line = Vec::new();
+        for number in 1.. {
+            line.clear();
+            let length = from.read_until(b'\n', &mut line).map_err(RunError::Io)?;
+            if length == 0 {
+                break;
+            }
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            let event: Event = match serde_json::from_slice(&line) {
                 Ok(event) => event,
-                Err(_) if lines.peek().is_none() && !text.ends_with('\n') => break,
-                Err(e) => return Err(RunError::Line { line: n + 1, why: e.to_string() }),
+                // Without its end it is the last line.
+                Err(_) if !line.ends_with(b"\n") => break,
+                Err(e) => return Err(RunError::Line { line: number, why: e.to_string() }),
             };
             match (&mut run, event) {
                 (None, Event::Header(header)) => run = Some(Self::begin(*header)?),
@@ -111,11 +129,11 @@ impl Run {
 
     /// Puts the records into plan order and checks that they reconcile with the plan and the footer.
     pub fn settle(&mut self) -> Result<(), RunError> {
-        let place: BTreeMap<&str, usize> =
+        let place: HashMap<&str, usize> =
             self.header.plan.iter().enumerate().map(|(i, c)| (c.id.as_str(), i)).collect();
-        let column: BTreeMap<&str, usize> =
+        let column: HashMap<&str, usize> =
             self.header.targets.iter().enumerate().map(|(i, t)| (t.label.as_str(), i)).collect();
-        let mut seen = BTreeSet::new();
+        let mut seen = HashSet::new();
         for record in &self.records {
             let (case, target) = (record.case.clone(), record.target.clone());
             if !place.contains_key(case.as_str()) || !column.contains_key(target.as_str()) {
@@ -132,10 +150,8 @@ impl Run {
                 return Err(RunError::Counts { footer: sum, events });
             }
         }
-        let key = |r: &CaseRecord| (place[r.case.as_str()], column[r.target.as_str()]);
-        let mut order: Vec<usize> = (0..self.records.len()).collect();
-        order.sort_by_key(|&i| key(&self.records[i]));
-        self.records = order.into_iter().map(|i| self.records[i].clone()).collect();
+        // The records of a large run are never there twice.
+        self.records.sort_by_cached_key(|r| (place[r.case.as_str()], column[r.target.as_str()]));
         Ok(())
     }
 
@@ -163,16 +179,31 @@ impl Run {
 
     /// The event stream that the run would be written as.
     pub fn to_events(&self) -> Vec<Event> {
-        let mut events = vec![Event::Header(Box::new(self.header.clone()))];
-        events.extend(self.notes.iter().map(|text| Event::Note { text: text.clone() }));
-        let attempts = self.superseded.iter().chain(&self.records);
-        events.extend(attempts.map(|r| Event::CaseFinished(Box::new(r.clone()))));
-        events.extend(
-            self.benches
-                .iter()
-                .map(|(name, result)| Event::Bench { name: name.clone(), result: result.clone() }),
-        );
-        events.extend(self.footer.iter().map(|f| Event::Footer(f.clone())));
-        events
+        let mut events = Vec::new();
+        let result: Result<(), std::convert::Infallible> = self.for_each_event(&mut |event| {
+            events.push(event.clone());
+            Ok(())
+        });
+        match result {
+            Ok(()) => events,
+        }
+    }
+
+    /// Gives the event stream to `take`, one event at a time.
+    pub fn for_each_event<E>(&self, take: &mut dyn FnMut(&Event) -> Result<(), E>) -> Result<(), E> {
+        take(&Event::Header(Box::new(self.header.clone())))?;
+        for text in &self.notes {
+            take(&Event::Note { text: text.clone() })?;
+        }
+        for record in self.superseded.iter().chain(&self.records) {
+            take(&Event::CaseFinished(Box::new(record.clone())))?;
+        }
+        for (name, result) in &self.benches {
+            take(&Event::Bench { name: name.clone(), result: result.clone() })?;
+        }
+        if let Some(footer) = &self.footer {
+            take(&Event::Footer(footer.clone()))?;
+        }
+        Ok(())
     }
 }

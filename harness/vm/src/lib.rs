@@ -1,4 +1,5 @@
-//! A throw-away virtual machine as a test environment.
+//! Other places for a run than this process's own environment: a throw-away virtual machine, and the node below a
+//! container.
 //!
 //! The host boots qemu with a given kernel and a root file system in the initramfs, together with this same
 //! executable. In the guest the executable is process 1: it moves the root file system to a tmpfs, mounts what a
@@ -12,10 +13,12 @@ pub mod frame;
 pub mod guest;
 pub mod image;
 pub mod job;
+pub mod node;
 pub mod qemu;
 pub mod receive;
 pub mod root;
 pub mod run;
+pub mod sonobuoy;
 mod sys;
 
 pub use image::Image;

@@ -2,8 +2,10 @@
 #![allow(unsafe_code)]
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
@@ -31,4 +33,20 @@ pub(crate) fn bind_to_parent(command: &mut Command, inherit: &[BorrowedFd<'_>]) 
         });
     }
     Ok(())
+}
+
+/// Makes `command` start in these namespaces, with no signal blocked, and be asked to end when its parent ends.
+pub(crate) fn enter_namespaces(command: &mut Command, namespaces: Vec<File>) {
+    // SAFETY: the closure runs in the child between fork and exec. It makes system calls with descriptors that it owns
+    // and a set of signals on its stack; it allocates nothing and takes no lock.
+    unsafe {
+        command.pre_exec(move || {
+            for namespace in &namespaces {
+                setns(namespace, CloneFlags::empty())?;
+            }
+            prctl::set_pdeathsig(Signal::SIGTERM)?;
+            SigSet::all().thread_unblock()?;
+            Ok(())
+        });
+    }
 }

@@ -11,6 +11,7 @@ mod cover;
 mod facts;
 mod matrix;
 mod method;
+mod nodes;
 mod selftest;
 mod targets;
 
@@ -109,6 +110,7 @@ pub fn render(run: &Run, opts: &Options<'_>) -> String {
 
 fn sections(view: &View<'_>, opts: &Options<'_>) -> Vec<Section> {
     let made = [
+        ("nodes", "Nodes", nodes::body(view)),
         ("targets", "Targets and host", targets::body(view)),
         (
             "changes",
