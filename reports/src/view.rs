@@ -1,7 +1,7 @@
 //! What several reports need to look up in a run, prepared once.
 
 use plimsoll_model::{CaseRecord, Header, OutcomeKind, PlannedCase, Requirement, Run, Severity, TargetInfo};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::text::{one_line, shell};
 
@@ -12,7 +12,13 @@ pub(crate) struct View<'a> {
     tries: HashMap<&'a str, HashMap<&'a str, Vec<&'a CaseRecord>>>,
     requirements: HashMap<&'a str, &'a Requirement>,
     plan: HashMap<&'a str, &'a PlannedCase>,
+    /// Of a run with very many cells: the cases that a page shows.
+    shown: Option<HashSet<&'a str>>,
 }
+
+/// Cases times targets beyond which a page shows the cases that are not well, and counts the rest: browsers lay out so
+/// many cells in a second or two.
+const MOST_CELLS: usize = 60_000;
 
 /// The cases of one section of a suite.
 pub(crate) struct Section<'a> {
@@ -31,13 +37,25 @@ impl<'a> View<'a> {
         for record in &run.superseded {
             tries.entry(record.case.as_str()).or_default().entry(&record.target).or_default().push(record);
         }
+        let shown = not_well(run, &cells);
         Self {
             run,
             cells,
             tries,
+            shown,
             plan: run.header.plan.iter().map(|c| (c.id.as_str(), c)).collect(),
             requirements: run.header.requirements.iter().map(|r| (r.id.as_str(), r)).collect(),
         }
+    }
+
+    /// Whether a page shows only the cases that are not well.
+    pub fn is_condensed(&self) -> bool {
+        self.shown.is_some()
+    }
+
+    /// Whether a page shows a case.
+    pub fn shows(&self, case: &str) -> bool {
+        self.shown.as_ref().is_none_or(|shown| shown.contains(case))
     }
 
     pub fn record(&self, case: &str, target: &str) -> Option<&'a CaseRecord> {
@@ -70,6 +88,32 @@ impl<'a> View<'a> {
         }
         sections
     }
+}
+
+/// The cases with an outcome that someone has to look at, failures first, as many as a page takes; `None` when it takes
+/// all.
+fn not_well<'a>(run: &'a Run, cells: &HashMap<&str, HashMap<&str, &CaseRecord>>) -> Option<HashSet<&'a str>> {
+    let (plan, targets) = (&run.header.plan, run.header.targets.len());
+    if plan.len() * targets <= MOST_CELLS {
+        return None;
+    }
+    let grave = |case: &PlannedCase| {
+        let records = cells.get(case.id.as_str());
+        let missing = records.map_or(0, HashMap::len) < targets;
+        let of = |record: &&CaseRecord| match record.outcome.kind() {
+            OutcomeKind::Fail => 4,
+            OutcomeKind::Error => 3,
+            OutcomeKind::Warn => 2,
+            OutcomeKind::NotRun => 1,
+            OutcomeKind::Pass | OutcomeKind::Skip | OutcomeKind::NotApplicable => 0,
+        };
+        records.into_iter().flat_map(HashMap::values).map(of).max().unwrap_or(0).max(u8::from(missing))
+    };
+    let mut order: Vec<(u8, &str)> = plan.iter().map(|c| (grave(c), c.id.as_str())).collect();
+    order.retain(|(grave, _)| *grave > 0);
+    // Stable: among equals those that come first in the plan.
+    order.sort_by_key(|(grave, _)| std::cmp::Reverse(*grave));
+    Some(order.into_iter().take(MOST_CELLS / targets.max(1)).map(|(_, id)| id).collect())
 }
 
 /// Passed in the end, after an attempt that did not: the same input gave two outcomes.

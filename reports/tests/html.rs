@@ -5,6 +5,7 @@
 
 mod common;
 
+use plimsoll_model::OutcomeKind;
 use plimsoll_reports::html::{self, Assets, Options};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -92,6 +93,37 @@ fn two_thousand_cases_on_six_targets_stay_below_four_megabytes() {
     let page = html::render(&common::large(2000, 6), &Options::default());
     assert!(page.len() < 4_000_000, "{} bytes", page.len());
     assert!(page.contains("case-number-1991-does-what-it-says@runtime-5"));
+}
+
+/// Many nodes: only what needs a look has a row, everything is counted, and no link leads nowhere.
+#[test]
+fn a_page_of_very_many_cells_shows_what_is_not_well() {
+    let mut run = common::large(900, 70);
+    // `large` fails one case in ten on each target, others on others: here the failures are those of the first target.
+    let failed: std::collections::BTreeSet<_> = run
+        .records
+        .iter()
+        .filter(|r| r.target == "runtime-0" && r.outcome.kind() == OutcomeKind::Fail)
+        .map(|r| r.case.clone())
+        .collect();
+    let fail = run.records.iter().find(|r| r.outcome.kind() == OutcomeKind::Fail).unwrap().clone();
+    let pass = run.records.iter().find(|r| r.outcome.kind() == OutcomeKind::Pass).unwrap().clone();
+    for record in &mut run.records {
+        let like = if failed.contains(&record.case) { &fail } else { &pass };
+        record.outcome = like.outcome.clone();
+        record.judgement = like.judgement.clone();
+    }
+    let page = html::render(&run, &Options::default());
+    assert!(page.contains(&format!("Of 900 cases this page shows {}", failed.len())));
+    let ids: std::collections::BTreeSet<&str> =
+        page.split(" id=\"").skip(1).map(|p| p.split('"').next().unwrap()).collect();
+    for link in page.split("href=\"#").skip(1).map(|p| p.split('"').next().unwrap()) {
+        assert!(ids.contains(link), "#{link} leads nowhere");
+    }
+    for case in &run.header.plan {
+        assert_eq!(ids.contains(case.id.as_str()), failed.contains(&case.id), "{}", case.id);
+    }
+    assert!(page.len() < 3_000_000, "{} bytes", page.len());
 }
 
 /// A browser with a profile of its own, which goes with it.

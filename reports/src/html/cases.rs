@@ -70,6 +70,9 @@ struct Clause {
     actual: String,
 }
 
+/// Targets whose evidence a page with very many cells shows for each case.
+const CONDENSED_TARGETS: usize = 3;
+
 /// How much of the evidence a page shows.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Detail {
@@ -98,8 +101,14 @@ pub(super) fn body(view: &View<'_>) -> String {
     let step = STEPS.into_iter().find(|step| fits(view, *step)).unwrap_or((Detail::Line, Detail::Line));
     let groups = view.sections().into_iter().map(|section| Group {
         name: format!("{}/{}", section.suite, section.name),
-        cases: section.cases.iter().map(|c| case(view, c, step)).collect(),
+        cases: section
+            .cases
+            .iter()
+            .filter(|c| view.shows(c.id.as_str()))
+            .map(|c| case(view, c, step))
+            .collect(),
     });
+    let groups = groups.filter(|g| !g.cases.is_empty());
     let mut intro =
         "What each case states, what it covers, and the evidence for every outcome that is not a pass."
             .to_owned();
@@ -107,6 +116,9 @@ pub(super) fn body(view: &View<'_>) -> String {
         intro.push_str(
             " To keep this page small, some commands and configurations are left out; the run file has all.",
         );
+    }
+    if view.is_condensed() {
+        intro.push_str(" Of each case that is shown the first targets stand here.");
     }
     Body { intro, groups: groups.collect() }.render().unwrap_or_default()
 }
@@ -137,6 +149,12 @@ fn case(view: &View<'_>, case: &PlannedCase, step: (Detail, Detail)) -> Case {
         .filter(|(_, r)| r.outcome.kind() == OutcomeKind::Pass)
         .map(|(label, r)| format!("{} {}", one_line(label), duration(r.duration_ms)))
         .collect();
+    let passes = match (view.is_condensed(), passes.len()) {
+        (_, 0) => String::new(),
+        (true, n) => format!("on {n} of {} targets", records.len()),
+        (false, _) => passes.join(" · "),
+    };
+    let most = if view.is_condensed() { CONDENSED_TARGETS } else { usize::MAX };
     let worst = records.iter().map(|(_, r)| r.outcome.kind()).max_by_key(|kind| weight(*kind));
     let link = |id: &String| {
         let known = view.requirement(id).is_some();
@@ -152,10 +170,11 @@ fn case(view: &View<'_>, case: &PlannedCase, step: (Detail, Detail)) -> Case {
         covers: case.covers.iter().take(30).map(link).collect(),
         since: case.since.to_string(),
         source: format!("{}:{}", one_line(&case.file), case.line),
-        passes: passes.join(" · "),
+        passes,
         evidence: records
             .iter()
             .filter(|(_, r)| is_shown(view, r))
+            .take(most)
             .map(|(_, r)| evidence(view, r, step))
             .collect(),
     }

@@ -142,9 +142,9 @@ fn row(
     let blank = || Cell { class: "x", text: String::new() };
     let shown = cases.iter().take(8);
     let mut links: Vec<Link> =
-        shown.map(|c| Link { name: c.id.name().to_owned(), href: c.id.to_string() }).collect();
+        shown.map(|c| Link { name: c.id.name().to_owned(), href: address(view, c) }).collect();
     if cases.len() > 8 {
-        links.push(Link { name: format!("{} more", cases.len() - 8), href: cases[8].id.to_string() });
+        links.push(Link { name: format!("{} more", cases.len() - 8), href: address(view, cases[8]) });
     }
     Row {
         anchor: fragment("r-", &requirement.id),
@@ -179,6 +179,11 @@ fn state_cell(kind: Option<OutcomeKind>) -> Cell {
         None => Cell { class: "x", text: "· undecided".to_owned() },
         other => cell(other),
     }
+}
+
+/// The fragment of a case; empty when the page does not show it.
+fn address(view: &View<'_>, case: &PlannedCase) -> String {
+    if view.shows(case.id.as_str()) { case.id.to_string() } else { String::new() }
 }
 
 /// What the covering cases say about one requirement on one target. A violation counts for the requirement that it

@@ -55,6 +55,13 @@ pub(super) fn body(view: &View<'_>) -> String {
         );
     }
     let outcomes = OutcomeKind::ALL.iter().map(|k| (letter(*k), format!("{} {}", k.glyph(), k.word())));
+    if view.is_condensed() {
+        intro = format!(
+            "Of {} this page shows {} with an outcome to look at; the roll-ups count all, and the run file holds all.",
+            plural(view.run.header.plan.len(), "case"),
+            rows().count()
+        );
+    }
     Body {
         intro,
         outcomes: outcomes.collect(),
@@ -86,6 +93,8 @@ fn group(view: &View<'_>, section: &Section<'_>) -> Group {
             let Cell { class, text } = cell(*k);
             let href = match k {
                 Some(OutcomeKind::Pass) | None => case.id.to_string(),
+                // The evidence is that of the first targets only.
+                Some(_) if view.is_condensed() => case.id.to_string(),
                 Some(_) => cell_id(case.id.as_str(), &t.label),
             };
             Link { class, text, href }
@@ -105,6 +114,6 @@ fn group(view: &View<'_>, section: &Section<'_>) -> Group {
     Group {
         name: format!("{}/{}", section.suite, section.name),
         cells: targets.iter().map(|t| roll_up(&t.label)).collect(),
-        rows: section.cases.iter().map(|c| row(c)).collect(),
+        rows: section.cases.iter().filter(|c| view.shows(c.id.as_str())).map(|c| row(c)).collect(),
     }
 }
