@@ -369,8 +369,9 @@ pub struct SelftestArgs {
     /// The runtime to break.
     #[arg(short = 't', long, default_value = "ref:oci")]
     pub target: String,
-    /// Only faults whose id matches this glob; repeat for more.
-    #[arg(long = "faults")]
+    /// Only these faults: a glob over ids, `layer:GLOB` or `req:GLOB`, joined by commas when all must hold, with `!`
+    /// before what must not; repeat for more.
+    #[arg(long = "faults", value_name = "EXPR")]
     pub faults: Vec<String>,
     /// Only so many faults, drawn with the seed.
     #[arg(long)]
@@ -381,6 +382,16 @@ pub struct SelftestArgs {
     /// Run every case against every fault, not only the cases that cover what is broken.
     #[arg(long)]
     pub full: bool,
+    /// The reference runtime built with its fault points (`cargo build -p plimsoll-oci --features faults`): faults that
+    /// only a runtime's inside can have are tried on it.
+    #[arg(long, value_name = "PROGRAM")]
+    pub inside: Option<PathBuf>,
+    /// Run nothing: print these finished results (selftest.json); repeat for more.
+    #[arg(long, value_name = "FILE")]
+    pub from: Vec<PathBuf>,
+    /// Shape of the printed result.
+    #[arg(long, value_enum, default_value_t = Shape::Human)]
+    pub format: Shape,
     /// File of fault ids that no case finds yet, one per line with a reason after it; they do not close the gate, and
     /// one that is found after all does.
     #[arg(long)]

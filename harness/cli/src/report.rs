@@ -110,6 +110,12 @@ pub fn write_standard(run: &Run, out: &Path, strict: bool) -> Result<(), Failure
     output::file(&out.join("summary.md"), markdown::summary(run).as_bytes())
 }
 
+/// The page and the run file of a self-test: the run without a fault, with the detection score beside it.
+pub fn write_selftest(run: &Run, out: &Path) -> Result<(), Failure> {
+    output::file(&out.join("selftest.jsonl"), jsonl(run)?.as_bytes())?;
+    output::file(&out.join("selftest.html"), page(run, None).as_bytes())
+}
+
 /// How JUnit is read here: GitLab and Jenkins show files that a tag names. These are written below `dir`, with their
 /// place named as each wants it: relative to the project's directory, or absolute.
 fn junit_options(run: &Run, dir: &Path, strict: bool) -> Result<junit::Options, Failure> {

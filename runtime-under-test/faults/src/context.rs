@@ -10,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
+use crate::grammar::VERBS;
 use crate::invocation::Invocation;
 use crate::json::edit::Vars;
 use crate::json::strict;
@@ -167,6 +168,14 @@ impl<'a> Context<'a> {
                 place(earlier).zip(place(later)).is_some_and(|(a, b)| a < b)
             }
             Cond::Arg(n) => self.inv.argument(*n).is_some(),
+            Cond::NoArg(n) => self.inv.argument(*n).is_none(),
+            Cond::ArgLike(n, text) => self.inv.argument(*n).is_some_and(|a| a.starts_with(text)),
+            Cond::FlagLike(flag, text) => self.inv.value(&[flag]).is_some_and(|v| v.starts_with(text)),
+            Cond::FlagUnlike(flag, text) => self.inv.value(&[flag]).is_some_and(|v| !v.starts_with(text)),
+            Cond::OddVerb => !self.inv.verb().is_empty() && !VERBS.contains(&self.inv.verb()),
+            Cond::OddFlag => self.inv.has_odd_flag(),
+            Cond::NoContainers => fs::read_dir(self.root()).map_or(true, |d| d.flatten().next().is_none()),
+            Cond::Linked(path) => self.rootfs().is_some_and(|r| r.join(path).is_symlink()),
         }
     }
 
@@ -174,6 +183,13 @@ impl<'a> Context<'a> {
     fn chance(&self) -> u64 {
         let seed = std::env::var("PLIMSOLL_FAULT_SEED").unwrap_or_default();
         fnv(format!("{seed}/{}", self.id().unwrap_or_default()).as_bytes()) >> 16
+    }
+
+    /// The source of the last bind mount.
+    fn mount_source(&self) -> Option<String> {
+        let mounts = self.config()?.get("mounts")?.as_array()?;
+        let bind = |m: &&Value| m["type"] == "bind" || m["options"].to_string().contains("bind\"");
+        mounts.iter().rev().find(bind)?.get("source")?.as_str().map(str::to_owned)
     }
 
     fn cgroup_exists(&self) -> bool {
@@ -213,6 +229,9 @@ impl Vars for Context<'_> {
             "bundle" => self.bundle().map(text),
             "rootfs" => self.rootfs().map(|r| text(&r)),
             "pid" => self.state()?.get("pid")?.as_u64().map(|p| p.to_string()),
+            "pid-file" => self.inv.value(&["pid-file"]).map(str::to_owned),
+            "cgroups-path" => self.config()?.pointer("/linux/cgroupsPath")?.as_str().map(str::to_owned),
+            "mount-source" => self.mount_source(),
             "cwd" => self.config()?.get("process")?.get("cwd")?.as_str().map(str::to_owned),
             "target" => Some(text(&self.target.program)),
             "wrapper-pid" => Some(std::process::id().to_string()),

@@ -9,7 +9,7 @@ use std::process::Stdio;
 use rustix::fs::{FileType, Mode, mknodat};
 
 use crate::context::Context;
-use crate::json::edit::{Vars, expand};
+use crate::json::edit::{VARIABLES, Vars, expand};
 use crate::step::{FileOp, LeakKind, Noise};
 use crate::target::Reinvoke;
 
@@ -91,6 +91,11 @@ fn leak_cgroup(ctx: &Context<'_>) -> io::Result<()> {
 
 /// Applies a file operation; `base` goes before every path (the container's root seen from the host).
 pub fn file_op(op: &FileOp, base: &str, vars: &dyn Vars) {
+    // A path with a variable that this call has no value for names nothing.
+    let open = |text: &str| VARIABLES.iter().any(|name| expand(text, vars).contains(&format!("{{{name}}}")));
+    if op.paths().into_iter().any(open) {
+        return;
+    }
     let at = |path: &str| PathBuf::from(format!("{base}{}", expand(path, vars)));
     let result = match op {
         FileOp::Unlink(path) => fs::remove_file(at(path)),

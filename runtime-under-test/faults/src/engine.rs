@@ -20,6 +20,7 @@ use crate::invocation::Invocation;
 use crate::json::strict;
 use crate::memory::fnv;
 use crate::notify;
+use crate::outside;
 use crate::recreate;
 use crate::step::{Action, ArgEdit, Ending, Noise, Step};
 use crate::supervise::{self, Job};
@@ -99,7 +100,11 @@ pub fn concerns(action: &Action, verb: &str) -> bool {
         | Action::Escape(verbs)
         | Action::Proc(verbs, ..)
         | Action::Noise(verbs, _)
-        | Action::Fds(verbs, _) => verbs.has(verb),
+        | Action::Deaf(verbs)
+        | Action::Reap(verbs, _)
+        | Action::Outside(verbs)
+        | Action::FollowLinks(verbs)
+        | Action::Fds(verbs, ..) => verbs.has(verb),
     }
 }
 
@@ -109,6 +114,12 @@ impl Call<'_> {
             match &step.action {
                 Action::Sleep(_, ms) => std::thread::sleep(Duration::from_millis(*ms)),
                 Action::Noise(_, noise) => effects::make_noise(noise),
+                Action::FollowLinks(_) => outside::make_mount_points(&self.ctx),
+                Action::Outside(_) => {
+                    if let Some(code) = outside::exec(&self.ctx) {
+                        return Some(code);
+                    }
+                }
                 Action::Before(_, words) => self.side_call(words),
                 Action::Bench(injection) => {
                     if let Some(code) = bench::before(injection, &self.ctx) {
@@ -158,6 +169,9 @@ impl Call<'_> {
         self.edited_config(verb, &mut overrides, false)?;
         self.edited_process(&inv, &mut overrides)?;
         self.edited_resources(&inv, &mut overrides, &mut stdin)?;
+        if self.steps.iter().any(|s| matches!(s.action, Action::Deaf(_))) {
+            stdin = Some(Vec::new());
+        }
         let fds = self.open_extra_fds();
         if self.steps.iter().any(|s| matches!(s.action, Action::Recreate)) {
             recreate::before_start(self)?;
@@ -171,6 +185,11 @@ impl Call<'_> {
         // What delete destroys must be known before.
         let _ = (self.ctx.bundle(), self.ctx.state(), self.ctx.config());
         let started = Instant::now();
+        if self.steps.iter().any(|s| matches!(s.action, Action::Reap(..))) {
+            let own = rustix::process::getpid();
+            rustix::process::set_child_subreaper(Some(own))
+                .map_err(|e| Trouble::io("become a subreaper", e.into()))?;
+        }
         let job = Job {
             target: self.target,
             reinvoke: self.reinvoke,
@@ -305,14 +324,16 @@ impl Call<'_> {
 
     /// Open directories that a runtime may pass on by mistake.
     fn open_extra_fds(&self) -> Vec<fs::File> {
-        let wanted = self.steps.iter().map(|s| if let Action::Fds(_, n) = s.action { n } else { 0 }).sum();
-        (0..wanted)
-            .filter_map(|_| {
-                let file = fs::File::open("/").ok()?;
-                rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty()).ok()?;
-                Some(file)
-            })
-            .collect()
+        let open = |path: &str| {
+            let file = fs::File::open(crate::json::edit::expand(path, &self.ctx)).ok()?;
+            rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty()).ok()?;
+            Some(file)
+        };
+        let wanted = self.steps.iter().filter_map(|s| match &s.action {
+            Action::Fds(_, count, path) => Some((*count, path)),
+            _ => None,
+        });
+        wanted.flat_map(|(count, path)| (0..count).filter_map(move |_| open(path))).collect()
     }
 
     fn must_watch(&self, verb: &str) -> bool {
@@ -329,6 +350,7 @@ impl Call<'_> {
             | Action::Host(..)
             | Action::Cgroup(..)
             | Action::Escape(..)
+            | Action::Reap(..)
             | Action::Proc(..)
             | Action::Mark(..)
             | Action::Unmark(..)
@@ -354,6 +376,7 @@ impl Call<'_> {
                 Action::Host(_, op, on) if on.applies(ending) => effects::file_op(op, "", &self.ctx),
                 Action::Exit(_, new, on) if on.applies(ending) => reported = *new,
                 Action::Bench(injection) => bench::after(injection, took),
+                Action::Reap(_, ms) => outside::reap(Duration::from_millis(*ms)),
                 Action::Mark(verbs, name) if verbs.has(verb) && code == 0 => self.ctx.memory().set(name),
                 Action::Unmark(verbs, name) if verbs.has(verb) && code == 0 => self.ctx.memory().unset(name),
                 Action::Escape(_) if code == 0 => {
@@ -395,8 +418,13 @@ pub fn edit_arguments(edit: &ArgEdit, inv: &mut Invocation, ctx: &Context<'_>) {
     match edit {
         ArgEdit::Add(words) => inv.insert(words),
         ArgEdit::Drop(flag) => inv.remove(flag),
-        ArgEdit::Value(flag, value) => inv.set_value(flag, value),
+        ArgEdit::Value(flag, value) => inv.set_value(flag, &crate::json::edit::expand(value, ctx)),
         ArgEdit::Signal(signal) => inv.set_argument(1, signal),
+        ArgEdit::CallerEnv => {
+            let words: Vec<String> =
+                std::env::vars().flat_map(|(k, v)| ["--env".to_owned(), format!("{k}={v}")]).collect();
+            inv.insert(&words);
+        }
         ArgEdit::Id(id) => inv.set_argument(0, &crate::json::edit::expand(id, ctx)),
         ArgEdit::SanitizeId => {
             if let Some(id) = inv.id().filter(|id| !id_is_valid(id)) {

@@ -89,6 +89,20 @@ fn cond(text: &str) -> Result<Cond, String> {
             Cond::Order(nonempty(earlier, "a member")?, nonempty(later, "another member")?)
         }
         "arg" => Cond::Arg(number(rest)?),
+        "no-arg" => Cond::NoArg(number(rest)?),
+        "arg-like" => {
+            let (place, text) = first(rest);
+            Cond::ArgLike(number(place)?, nonempty(text, "text")?)
+        }
+        "flag-like" | "flag-unlike" => {
+            let (flag, text) = first(rest);
+            let (flag, text) = (nonempty(flag, "a flag")?, nonempty(text, "text")?);
+            if name == "flag-like" { Cond::FlagLike(flag, text) } else { Cond::FlagUnlike(flag, text) }
+        }
+        "odd-verb" => Cond::OddVerb,
+        "odd-flag" => Cond::OddFlag,
+        "no-containers" => Cond::NoContainers,
+        "linked" => Cond::Linked(nonempty(rest, "a path")?),
         other => return Err(format!("there is no condition {other:?}")),
     })
 }
@@ -175,7 +189,14 @@ fn verb_action(name: &str, verbs: Verbs, rest: &str) -> Result<Action, String> {
         }
         "escape" => Action::Escape(verbs),
         "noise" => Action::Noise(verbs, noise(rest)?),
-        "fds" => Action::Fds(verbs, number(rest)?),
+        "fds" => {
+            let (count, path) = first(rest);
+            Action::Fds(verbs, number(count)?, if path.is_empty() { "/" } else { path }.to_owned())
+        }
+        "deaf" => Action::Deaf(verbs),
+        "reap" => Action::Reap(verbs, number(rest)?),
+        "outside" => Action::Outside(verbs),
+        "follow-links" => Action::FollowLinks(verbs),
         "mark" => Action::Mark(verbs, nonempty(rest, "a mark")?),
         "unmark" => Action::Unmark(verbs, nonempty(rest, "a mark")?),
         other => return Err(format!("there is no action {other:?}")),
@@ -259,6 +280,7 @@ fn arg_edit(text: &str) -> Result<ArgEdit, String> {
         "signal" => ArgEdit::Signal(nonempty(rest, "a signal")?),
         "sanitize-id" => ArgEdit::SanitizeId,
         "find-bundle" => ArgEdit::FindBundle,
+        "caller-env" => ArgEdit::CallerEnv,
         "id" => ArgEdit::Id(nonempty(rest, "an id")?),
         other => return Err(format!("there is no argument edit {other:?}")),
     })

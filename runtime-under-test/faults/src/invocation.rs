@@ -88,6 +88,45 @@ const VERB_VALUES: &[&str] = &[
     "shell-completion",
 ];
 
+/// Flags without a value.
+const SWITCHES: &[&str] = &[
+    "debug",
+    "version",
+    "v",
+    "help",
+    "h",
+    "systemd-cgroup",
+    "no-pivot",
+    "no-new-keyring",
+    "no-subreaper",
+    "detach",
+    "d",
+    "tty",
+    "t",
+    "no-new-privs",
+    "ignore-paused",
+    "keep",
+    "force",
+    "f",
+    "all",
+    "a",
+    "regex",
+    "r",
+    "quiet",
+    "q",
+    "stats",
+    "leave-running",
+    "tcp-established",
+    "tcp-skip-in-flight",
+    "tcp-close",
+    "ext-unix-sk",
+    "shell-job",
+    "lazy-pages",
+    "file-locks",
+    "pre-dump",
+    "auto-dedup",
+];
+
 /// A parsed call of the runtime. The words are kept; everything else points into them.
 #[derive(Clone, Debug)]
 pub struct Invocation {
@@ -186,6 +225,12 @@ impl Invocation {
     pub fn has(&self, name: &str) -> bool {
         let name = name.trim_start_matches('-');
         self.flags.iter().any(|f| f.name == name)
+    }
+
+    /// Whether some flag is none that runtimes are known to have.
+    pub fn has_odd_flag(&self) -> bool {
+        let known = [GLOBAL_VALUES, VERB_VALUES, SWITCHES];
+        self.flags.iter().any(|f| !known.iter().any(|k| k.contains(&f.name.as_str())))
     }
 
     /// The global flags and what comes before the command, for further calls with the same settings.

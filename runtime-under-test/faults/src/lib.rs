@@ -25,6 +25,7 @@ mod invocation;
 pub mod json;
 mod memory;
 pub mod notify;
+mod outside;
 mod recreate;
 pub mod step;
 mod supervise;

@@ -66,6 +66,22 @@ pub enum Cond {
     Order(String, String),
     /// `arg N`: there is a positional argument after the id at place N (from 1).
     Arg(usize),
+    /// `no-arg N`: there is none.
+    NoArg(usize),
+    /// `arg-like N TEXT`: the argument at place N starts with TEXT.
+    ArgLike(usize, String),
+    /// `flag-like F TEXT`: flag F is given a value that starts with TEXT.
+    FlagLike(String, String),
+    /// `flag-unlike F TEXT`: flag F is given a value that does not start with TEXT.
+    FlagUnlike(String, String),
+    /// `odd-verb`: the command is none that runtimes have.
+    OddVerb,
+    /// `odd-flag`: some flag is none that runtimes have.
+    OddFlag,
+    /// `no-containers`: there is nothing below the root directory.
+    NoContainers,
+    /// `linked PATH`: PATH below the container's root is a symbolic link.
+    Linked(String),
 }
 
 /// Whether an after-effect depends on the result.
@@ -147,6 +163,21 @@ pub enum FileOp {
     Null(String),
 }
 
+impl FileOp {
+    /// The texts in which variables may stand.
+    pub fn paths(&self) -> Vec<&str> {
+        match self {
+            Self::Unlink(p)
+            | Self::Rmdir(p)
+            | Self::Mkdir(p)
+            | Self::Null(p)
+            | Self::Chmod(_, p)
+            | Self::Chown(_, _, p) => vec![p],
+            Self::Symlink(a, b) | Self::Write(a, b) => vec![a, b],
+        }
+    }
+}
+
 /// A change to the runtime's arguments.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ArgEdit {
@@ -164,6 +195,8 @@ pub enum ArgEdit {
     FindBundle,
     /// `id TEXT`: another id.
     Id(String),
+    /// `caller-env`: this process's environment, variable by variable, as `--env` flags.
+    CallerEnv,
 }
 
 /// What an interposed hook does before, instead of or after the real one.
@@ -280,8 +313,16 @@ pub enum Action {
     Recreate,
     /// `noise VERBS NOISE`
     Noise(Verbs, Noise),
-    /// `fds VERBS N`: N open directories are passed on.
-    Fds(Verbs, usize),
+    /// `fds VERBS N [PATH]`: N descriptors of PATH (of `/` without one) are passed on.
+    Fds(Verbs, usize, String),
+    /// `deaf VERBS`: the runtime gets nothing on stdin.
+    Deaf(Verbs),
+    /// `reap VERBS MS`: orphans of the call's processes that end within MS milliseconds never reach the caller.
+    Reap(Verbs, u64),
+    /// `outside VERBS`: the program of exec runs in the container's root directory and in nothing else of it.
+    Outside(Verbs),
+    /// `follow-links VERBS`: mount points are made with the host's reading of symbolic links, before the call.
+    FollowLinks(Verbs),
     /// `mark VERBS NAME` (after success), remembered until delete.
     Mark(Verbs, String),
     /// `unmark VERBS NAME` (after success).

@@ -29,6 +29,11 @@ async fn statistics_are_one_object(cx: &mut Cx) -> Verdict {
     for part in ["cpu", "memory", "pids"] {
         check!(event["data"][part].is_object(), format!("an object data.{part}"), "{}", event["data"][part]);
     }
+    check_eq!(
+        event["data"]["pids"]["current"],
+        json!(1),
+        "data.pids.current of a container with one process"
+    );
     Ok(())
 }
 

@@ -14,6 +14,7 @@ pub static CASES: &[Case] = &[
     streams_are_passed_through,
     process_is_in_the_namespaces,
     process_is_in_the_cgroups,
+    detached_process_is_in_the_cgroups,
     detached_returns_while_the_program_runs,
     end_of_a_detached_process_reaches_the_caller,
     pid_file_holds_a_process_of_the_host,
@@ -108,6 +109,22 @@ async fn process_is_in_the_cgroups(cx: &mut Cx) -> Verdict {
     call.must_succeed()?;
     let first = container.answers_so_far()?;
     check_eq!(answers.facts("cgroups")?["lines"], first.facts("cgroups")?["lines"], "the cgroups");
+    Ok(())
+}
+
+/// A detached process stays in the cgroups of the container's program, as the host sees them.
+#[case(covers = ["cli.exec.cgroup"])]
+async fn detached_process_is_in_the_cgroups(cx: &mut Cx) -> Verdict {
+    let container = running(cx).await?;
+    let pid_file = cx.dir().join("exec.pid");
+    let (path, nonce) = (pid_file.display().to_string(), format!("{}-grouped", container.nonce()));
+    let (text, stem) = (probe::pause().text(&nonce, None), cx.dir().join("detached"));
+    let args = ["exec", "--detach", "--pid-file", &path, container.id(), "/probe", &text];
+    cx.runtime().call_with(&args, output_at(&stem)).await?.must_succeed()?;
+    answers_at(cx, &stem, &nonce, Answers::is_ready).await?;
+    let pid = fs::read_to_string(&pid_file).unwrap_or_default();
+    let seen = fs::read_to_string(format!("/proc/{}/cgroup", pid.trim())).unwrap_or_default();
+    check_eq!(seen, container.proc_file("cgroup")?, "the cgroups");
     Ok(())
 }
 

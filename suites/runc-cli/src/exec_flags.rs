@@ -8,6 +8,7 @@ use std::fs::{self, File};
 /// The file's table of contents.
 pub static CASES: &[Case] = &[
     configuration_is_the_default,
+    capabilities_of_the_configuration_are_the_default,
     environment_is_extended,
     last_value_of_a_name_wins,
     user_is_applied,
@@ -39,9 +40,29 @@ async fn configuration_is_the_default(cx: &mut Cx) -> Verdict {
     let answers = asked(&container, &[], &["env", "cwd", "identity"]).await?;
     let env = environment(&answers)?;
     check!(env.iter().any(|e| e == "OF=configuration"), "the configuration's environment", "{env:?}");
+    let known = ["PATH=", "TERM=", "OF=", "HOME="];
+    let more: Vec<&String> = env.iter().filter(|e| !known.iter().any(|k| e.starts_with(k))).collect();
+    check!(more.is_empty(), "no variable that the configuration does not have", "{more:?}");
     check_eq!(answers.facts("cwd")?["cwd"], json!("/tmp"), "the directory");
     check_eq!(answers.facts("identity")?["uid"], json!(1000), "the user");
     check_eq!(answers.facts("identity")?["gid"], json!(1000), "the group");
+    Ok(())
+}
+
+/// Without flags the capabilities are those of the configuration, in the sets that a program starts with.
+#[case(covers = ["cli.exec.defaults"])]
+async fn capabilities_of_the_configuration_are_the_default(cx: &mut Cx) -> Verdict {
+    let own = ["CAP_CHOWN", "CAP_KILL"];
+    for capability in own {
+        cx.need_capability(capability)?;
+    }
+    let container = cx.container(probe::pause()).capabilities(&own).setup().running().await?;
+    let answers = asked(&container, &[], &["caps"]).await?;
+    for set in ["bounding", "permitted", "effective"] {
+        let mut names = answers.facts("caps")?[set]["names"].as_array().cloned().unwrap_or_default();
+        names.sort_by_key(Value::to_string);
+        check_eq!(json!(names), json!(own), "the {set} set");
+    }
     Ok(())
 }
 

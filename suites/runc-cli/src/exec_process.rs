@@ -8,6 +8,8 @@ use plimsoll_kit::wait::Poll;
 /// The file's table of contents.
 pub static CASES: &[Case] = &[
     process_object_is_applied,
+    confinement_of_a_process_object_is_applied,
+    privileges_of_a_process_object_are_applied,
     malformed_process_is_error,
     terminal_of_a_process_object,
     terminal_by_the_flag,
@@ -41,6 +43,49 @@ async fn process_object_is_applied(cx: &mut Cx) -> Verdict {
     let groups = identity["groups"].as_array().cloned().unwrap_or_default();
     check!(groups.contains(&json!(2001)), "the supplementary group", "{groups:?}");
     Ok(())
+}
+
+/// A resource limit and `no_new_privs` are those of the process object.
+#[case(covers = ["cli.exec.process"])]
+async fn confinement_of_a_process_object_is_applied(cx: &mut Cx) -> Verdict {
+    let container =
+        cx.container(probe::pause()).set("/process/noNewPrivileges", false).setup().running().await?;
+    let nonce = format!("{}-confined", container.nonce());
+    let mut object = process(&probe::ask(["rlimits", "no_new_privs"]), &nonce);
+    object["noNewPrivileges"] = json!(true);
+    object["rlimits"] = json!([{ "type": "RLIMIT_NOFILE", "soft": 77, "hard": 88 }]);
+    let answers = answers_of(cx, &container, &object, &nonce).await?;
+    let limit = &answers.facts("rlimits")?["RLIMIT_NOFILE"];
+    check_eq!(limit["cur"], json!(77), "the soft limit of open files");
+    check_eq!(limit["max"], json!(88), "the hard limit of open files");
+    check_eq!(answers.facts("no_new_privs")?["no_new_privs"], json!(true), "no_new_privs");
+    Ok(())
+}
+
+/// The sets of capabilities are those of the process object.
+#[case(covers = ["cli.exec.process"])]
+async fn privileges_of_a_process_object_are_applied(cx: &mut Cx) -> Verdict {
+    cx.need_capability("CAP_KILL")?;
+    let container = running(cx).await?;
+    let nonce = format!("{}-privileges", container.nonce());
+    let mut object = process(&probe::ask(["caps"]), &nonce);
+    let own = json!(["CAP_KILL"]);
+    object["capabilities"] = json!({ "bounding": own, "permitted": own, "effective": own });
+    let answers = answers_of(cx, &container, &object, &nonce).await?;
+    for set in ["bounding", "permitted", "effective"] {
+        check_eq!(answers.facts("caps")?[set]["names"], own, "the {set} set");
+    }
+    Ok(())
+}
+
+/// Runs a process object in the foreground; it has to work.
+async fn answers_of(cx: &Cx, container: &Container, object: &Value, nonce: &str) -> Result<Answers, Stop> {
+    let path = document(cx, "process.json", object)?;
+    let call = container.exec_args(&["--process", &path], &[]).await?;
+    call.must_succeed()?;
+    let answers = Answers::parse(&call.stdout, nonce);
+    check!(answers.is_done(), "the program runs to its end", "{}", describe(&call.stdout));
+    Ok(answers)
 }
 
 /// A process object that is not JSON is an error.

@@ -1,6 +1,6 @@
 //! kill, and what errors about containers that are not there or have ended say.
 
-use super::support::{NOT_RUNNING, NOT_THERE, must_say, need_flag, running};
+use super::support::{NOT_RUNNING, NOT_THERE, answers_at, must_say, need_flag, output_at, running};
 use plimsoll_kit::prelude::*;
 
 /// The file's table of contents.
@@ -8,6 +8,7 @@ pub static CASES: &[Case] = &[
     term_is_the_default,
     signal_is_taken_in_every_form,
     all_is_accepted,
+    without_the_flag_only_the_program_is_signalled,
     stopped_container_is_told,
     unknown_container_is_told,
     start_of_an_unknown_id_is_error,
@@ -15,7 +16,10 @@ pub static CASES: &[Case] = &[
 
 /// A script that waits for these signals and then ends.
 fn waiting() -> Script {
-    probe::script().act("wait", json!({ "signals": ["TERM", "HUP", "USR1"], "timeout_ms": 20_000 }))
+    probe::script().act(
+        "wait",
+        json!({ "signals": ["TERM", "HUP", "INT", "QUIT", "USR1", "USR2"], "timeout_ms": 20_000 }),
+    )
 }
 
 /// Without a signal SIGTERM is sent.
@@ -56,6 +60,30 @@ async fn all_is_accepted(cx: &mut Cx) -> Verdict {
     let container = running(cx).await?;
     cx.runtime().call(&["kill", "--all", container.id(), "KILL"]).await?.must_succeed()?;
     container.wait_stopped().await
+}
+
+/// Without the flag only the container's program gets the signal, with it a process of exec does as well.
+#[case(covers = ["cli.kill.all"])]
+async fn without_the_flag_only_the_program_is_signalled(cx: &mut Cx) -> Verdict {
+    need_flag(cx, "kill", "all").await?;
+    let container = cx.container(waiting().pause()).running().await?;
+    let nonce = format!("{}-other", container.nonce());
+    let stem = cx.dir().join("other");
+    let text = waiting().text(&nonce, None);
+    let args = ["exec", "--detach", container.id(), "/probe", &text];
+    cx.runtime().call_with(&args, output_at(&stem)).await?.ready("a detached exec")?;
+    answers_at(cx, &stem, &nonce, Answers::is_ready).await?;
+    container.kill("USR1").await?.must_succeed()?;
+    let answers = container.wait_for_answer("wait").await?;
+    check_eq!(answers.facts("wait")?["signal"], json!("SIGUSR1"), "the signal that the program got");
+    cx.runtime().call(&["kill", "--all", container.id(), "TERM"]).await?.must_succeed()?;
+    let other = answers_at(cx, &stem, &nonce, |a| !a.all("wait").is_empty()).await?;
+    check_eq!(
+        other.facts("wait")?["signal"],
+        json!("SIGTERM"),
+        "the first signal that the other process got"
+    );
+    Ok(())
 }
 
 /// A kill of a stopped container fails in words that callers look for.

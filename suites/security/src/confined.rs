@@ -204,8 +204,12 @@ async fn id_that_is_a_path_is_refused(cx: &mut Cx) -> Verdict {
     Ok(())
 }
 
-const STEPS: &[Variant] =
-    &[Variant::new("relative", &[]), Variant::new("absolute", &[]), Variant::new("within", &[])];
+const STEPS: &[Variant] = &[
+    Variant::new("relative", &[]),
+    Variant::new("absolute", &[]),
+    Variant::new("one-up", &[]),
+    Variant::new("within", &[]),
+];
 
 /// A cgroups path with parent steps makes nothing appear above the hierarchies.
 #[case(covers = ["sec.cgroup-path-confined"], matrix(path = STEPS))]
@@ -215,13 +219,20 @@ async fn cgroups_path_stays_in_the_hierarchy(cx: &mut Cx) -> Verdict {
     let path = match cx.param("path") {
         "relative" => format!("../../{name}"),
         "absolute" => format!("/../../{name}"),
+        "one-up" => format!("/../{name}"),
         _ => format!("{below}/a/../{name}"),
     };
     let builder = cx.container(probe::exit(0)).set("/linux/cgroupsPath", path);
     answers_or_refusal(builder).await?;
     for hierarchy in host::hierarchies() {
         let parent = hierarchy.mount.parent().unwrap_or(&hierarchy.mount).to_owned();
-        let above = parent.join(&name).exists() || parent.parent().is_some_and(|p| p.join(&name).exists());
+        let places = [Some(parent.as_path()), parent.parent()].map(|p| p.map(|p| p.join(&name)));
+        let found: Vec<_> = places.into_iter().flatten().filter(|p| p.exists()).collect();
+        // The name is this attempt's own: what is there is to be told, and not to stay.
+        for place in &found {
+            let _ = fs::remove_dir(place);
+        }
+        let above = !found.is_empty();
         check!(!above, "nothing above the hierarchy", "{name} at {}", parent.display());
     }
     Ok(())

@@ -26,6 +26,7 @@ struct Inner {
     answers: HashMap<(String, Vec<u8>), (Instant, Vec<u8>)>,
     firsts: HashMap<(String, Vec<u8>), Value>,
     failpoints: HashMap<usize, u64>,
+    logs: HashSet<String>,
 }
 
 /// The steps that apply to a call, with its number and whether it was made before.
@@ -91,6 +92,11 @@ impl Memory {
         let term = found.filter(|t| t.times.is_none_or(|times| nth <= times))?;
         let hit = term.percent >= 100.0 || f64::from(random()) * 100.0 / f64::from(u32::MAX) < term.percent;
         if hit { term.op.as_ref() } else { None }
+    }
+
+    /// Whether the log at this path is spoiled for the first time.
+    pub fn first_time(&self, log: &str) -> bool {
+        self.with(|m| m.logs.len() < REMEMBERED && m.logs.insert(log.to_owned()))
     }
 
     /// A remembered answer that is still fresh.

@@ -8,6 +8,7 @@ pub mod command;
 mod exchange;
 mod grpc;
 pub mod interface;
+mod log;
 mod proxy;
 pub mod script;
 mod stream;

@@ -22,6 +22,7 @@ use tokio::sync::{Mutex, Notify};
 use super::exchange::{Memory, active};
 use super::grpc::{self, Body, BodyError};
 use super::interface::interface;
+use super::log;
 use super::script::{Op, Step, StreamFault};
 use super::stream;
 use super::wire;
@@ -268,6 +269,7 @@ impl Proxy {
                 Op::MapError(from, to) if status != 0 && from.is_none_or(|f| f == status) => {
                     return grpc::error(*to, "injected");
                 }
+                Op::FailLate(code) if status == 0 => return grpc::error(*code, "injected"),
                 Op::Forgive(from) if status != 0 && from.is_none_or(|f| f == status) => {
                     return grpc::success(&[], None);
                 }
@@ -279,6 +281,7 @@ impl Proxy {
         };
         if let Some(value) = wire::decode(&facts.response, &message) {
             let mut edited = value.clone();
+            log::spoil(&value, ops, &self.memory);
             for op in ops {
                 match op {
                     Op::Response(edit, _) => edit.apply(&mut edited, &NoVars),

@@ -73,6 +73,10 @@ pub enum Op {
     Prior(String, serde_json::Value),
     /// `require RPC`: another call with the same members first; its error is the answer.
     Require(String),
+    /// `fail-late CODE`: forwarded, and reported as failed although it succeeded.
+    FailLate(u32),
+    /// `log FAULT`: the log of a container that has ended is spoiled, once.
+    Log(LogFault),
     /// `unlink-log`: the log of the container concerned is removed after success.
     UnlinkLog,
     /// `stream FAULT`: the connection to the URL of the response is spoiled.
@@ -81,6 +85,23 @@ pub enum Op {
     Keep(Path),
     /// `failpoint TERM->TERM`: see [`Term`].
     Failpoint(Vec<Term>),
+}
+
+/// How the lines of a log are spoiled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogFault {
+    /// `subst FROM TO`: text in the head of each line is replaced; `_` is a blank, `''` nothing.
+    Subst(String, String),
+    /// `seconds`: times have no fraction.
+    Seconds,
+    /// `suffix TEXT`: text is added to each line.
+    Suffix(String),
+    /// `printable`: control characters and bytes that are not ASCII become question marks.
+    Printable,
+    /// `no-empty`: lines without content are lost.
+    NoEmpty,
+    /// `truncate`: the second half is lost.
+    Truncate,
 }
 
 /// How the bytes of a streaming connection are spoiled, seen from the server to the client.
@@ -201,6 +222,8 @@ fn op(text: &str) -> Result<Op, String> {
         "prior" if interface().rpcs.contains_key(a) => {
             Op::Prior(a.to_owned(), serde_json::from_str(b).map_err(|e| format!("{b:?}: {e}"))?)
         }
+        "fail-late" => Op::FailLate(code(rest)?),
+        "log" => Op::Log(log_fault(rest)?),
         "unlink-log" => Op::UnlinkLog,
         "stream" => {
             let number = || b.parse::<u64>().map_err(|_| format!("{b:?} is no number"));
@@ -217,6 +240,21 @@ fn op(text: &str) -> Result<Op, String> {
         "require" if interface().rpcs.contains_key(rest) => Op::Require(rest.to_owned()),
         "failpoint" => Op::Failpoint(rest.split("->").map(term).collect::<Result<_, _>>()?),
         other => return Err(format!("there is no proxy operation {other:?}")),
+    })
+}
+
+fn log_fault(text: &str) -> Result<LogFault, String> {
+    let (name, rest) = first(text);
+    let (from, to) = first(rest);
+    let plain = |text: &str| if text == "''" { String::new() } else { text.replace('_', " ") };
+    Ok(match name {
+        "subst" if !from.is_empty() && !to.is_empty() => LogFault::Subst(plain(from), plain(to)),
+        "suffix" if !rest.is_empty() => LogFault::Suffix(plain(rest)),
+        "seconds" => LogFault::Seconds,
+        "printable" => LogFault::Printable,
+        "no-empty" => LogFault::NoEmpty,
+        "truncate" => LogFault::Truncate,
+        other => return Err(format!("there is no log fault {other:?}, or its words are missing")),
     })
 }
 

@@ -75,8 +75,21 @@ impl Vars for NoVars {
 }
 
 /// Names that may stand in braces.
-pub const VARIABLES: &[&str] =
-    &["id", "root", "bundle", "rootfs", "pid", "cwd", "random", "target", "wrapper-pid", "now"];
+pub const VARIABLES: &[&str] = &[
+    "id",
+    "root",
+    "bundle",
+    "rootfs",
+    "pid",
+    "cwd",
+    "random",
+    "target",
+    "wrapper-pid",
+    "now",
+    "pid-file",
+    "cgroups-path",
+    "mount-source",
+];
 
 /// `text` with `{name}` replaced for each variable that `vars` knows.
 pub fn expand(text: &str, vars: &dyn Vars) -> String {

@@ -18,6 +18,7 @@ pub static CASES: &[Case] = &[
     bad_io_priority_is_error,
     final_affinity_is_applied_to_exec,
     initial_affinity_alone_is_left_to_the_kernel,
+    affinity_of_a_process_object_is_applied,
     terminal_is_the_three_streams,
     console_size_is_applied,
     console_size_without_terminal_is_ignored,
@@ -227,6 +228,24 @@ async fn initial_affinity_alone_is_left_to_the_kernel(cx: &mut Cx) -> Verdict {
     call.must_succeed()?;
     let seen = &answers.facts("affinity")?["cpus"];
     check_eq!(*seen, json!(expected), "the processors of the joined process, as the kernel chooses them");
+    Ok(())
+}
+
+/// A process object that brings an affinity of its own runs on those processors.
+#[case(covers = ["process.exec-cpu-affinity.final", "process.exec-cpu-affinity"])]
+async fn affinity_of_a_process_object_is_applied(cx: &mut Cx) -> Verdict {
+    cx.need(cx.host().cpus > 1, "two-cpus", "the host has one processor, so an affinity shows nothing")?;
+    let container = cx.container(probe::pause()).running().await?;
+    let nonce = format!("{}-affinity", container.nonce());
+    let mut object = container.config()["process"].clone();
+    object["args"] = json!(["/probe", probe::ask(["affinity"]).text(&nonce, None)]);
+    object["execCPUAffinity"] = json!({ "initial": "0", "final": "1" });
+    let path = cx.dir().join("process.json");
+    std::fs::write(&path, object.to_string())?;
+    let call = container.exec_args(&["--process", &path.display().to_string()], &[]).await?;
+    call.must_succeed()?;
+    let answers = Answers::parse(&call.stdout, &nonce);
+    check_eq!(answers.facts("affinity")?["cpus"], json!([1]), "the processors of the joined process");
     Ok(())
 }
 
