@@ -175,6 +175,18 @@ pub struct GateReport {
     pub interval: Interval,
     /// Smallest slowdown that so many pairs would show at this noise.
     pub visible_change: Option<f64>,
+    /// Evidence for "slower".
+    pub slower: Option<Evidence>,
+}
+
+/// An e-process: how often the candidate was slower, of how many pairs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Evidence {
+    /// Pairs in which it was.
+    pub hits: u64,
+    /// Pairs that counted.
+    pub trials: u64,
 }
 
 /// A curve of one target.

@@ -14,6 +14,7 @@ pub mod embargo;
 pub mod github;
 pub mod html;
 pub mod junit;
+pub mod junit_bench;
 pub mod markdown;
 pub mod merge;
 pub mod nodes;

@@ -1,11 +1,11 @@
-//! An arm: one target on a thread of its own, whose mount namespace it may change.
+//! An arm: one place of a target on a thread of its own, whose mount namespace it may change.
 //!
 //! A private mount namespace belongs to a thread, and a process started by `posix_spawn` inherits it, so
 //! showing a runtime other cgroups costs nothing per start. Work is handed over outside of any timing.
 
 use crate::error::BenchError;
+use crate::place::Place;
 use crate::plan::CgroupView;
-use crate::slot::Slot;
 use crate::sys;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount};
 use std::io;
@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
-type Job = Box<dyn FnOnce(&mut Slot) + Send>;
+type Job = Box<dyn FnOnce(&mut dyn Place) + Send>;
 
 /// The handle of an arm's thread.
 pub struct Arm {
@@ -23,19 +23,18 @@ pub struct Arm {
 
 impl Arm {
     /// Starts the thread and gives it the view and the scheduling class.
-    pub fn start(slot: Slot, view: CgroupView, fifo: bool) -> Result<Self, BenchError> {
+    pub fn start(mut place: Box<dyn Place>, fifo: bool) -> Result<Self, BenchError> {
         let (jobs, inbox) = mpsc::channel::<Job>();
         let (ready, started) = mpsc::channel();
-        let mut slot = slot;
         let body = move || {
-            let prepared = enter_view(view).and_then(|()| if fifo { sys::become_fifo() } else { Ok(()) });
+            let prepared = place.enter().and_then(|()| if fifo { sys::become_fifo() } else { Ok(()) });
             let go_on = prepared.is_ok();
             let _ = ready.send(prepared);
             if go_on {
                 for job in inbox {
-                    job(&mut slot);
+                    job(place.as_mut());
                 }
-                crate::cgroup::tidy_bare(&slot.cgroup);
+                place.tidy();
             }
         };
         let thread = std::thread::Builder::new()
@@ -52,11 +51,11 @@ impl Arm {
     /// Runs `work` on the arm's thread and waits for its result.
     pub fn call<R: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Slot) -> R + Send + 'static,
+        work: impl FnOnce(&mut dyn Place) -> R + Send + 'static,
     ) -> Result<R, BenchError> {
         let (reply, answer) = mpsc::channel();
-        let job: Job = Box::new(move |slot| {
-            let _ = reply.send(work(slot));
+        let job: Job = Box::new(move |place| {
+            let _ = reply.send(work(place));
         });
         let lost = || {
             BenchError::Plan(

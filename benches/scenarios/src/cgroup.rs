@@ -103,6 +103,76 @@ pub fn count_below(path: &str) -> usize {
     directories(path).iter().map(|dir| walk(dir)).sum()
 }
 
+/// CPU time that the cgroup `path` and all below it have used, nanoseconds; `None` where nothing accounts it.
+pub fn cpu_ns(path: &str) -> Option<u64> {
+    directories(path).iter().find_map(|dir| {
+        if let Ok(text) = fs::read_to_string(dir.join("cpuacct.usage")) {
+            return text.trim().parse().ok();
+        }
+        let text = fs::read_to_string(dir.join("cpu.stat")).ok()?;
+        let usec: u64 = text.lines().find_map(|l| l.strip_prefix("usage_usec ")?.trim().parse().ok())?;
+        Some(usec * 1_000)
+    })
+}
+
+/// The cgroup of a process in the hierarchy that accounts CPU time, as its path there.
+pub fn cpu_cgroup_of(pid: u32) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let lines = || text.lines().filter_map(|l| l.split_once(':')?.1.split_once(':'));
+    let v1 = lines().find(|(controllers, _)| controllers.split(',').any(|c| c == "cpuacct"));
+    let (_, path) = v1.or_else(|| lines().find(|(controllers, _)| controllers.is_empty()))?;
+    Some(path.to_owned())
+}
+
+/// A cgroup in which a daemon runs, so that its CPU time and its processes are told apart from all others'.
+#[derive(Debug)]
+pub struct Slice {
+    dir: PathBuf,
+    home: PathBuf,
+}
+
+impl Slice {
+    /// Makes a cgroup of this name in the hierarchy that accounts CPU time.
+    pub fn make(name: &str) -> io::Result<Self> {
+        let accounts =
+            |root: &PathBuf| root.join("cpuacct.usage").exists() || root.join("cgroup.controllers").exists();
+        let missing = || io::Error::new(io::ErrorKind::NotFound, "no hierarchy accounts CPU time");
+        let root = roots().into_iter().find(accounts).ok_or_else(missing)?;
+        let home = cpu_cgroup_of(std::process::id()).ok_or_else(missing)?;
+        let home = root.join(home.trim_start_matches('/'));
+        let dir = root.join(name);
+        fs::create_dir(&dir)?;
+        Ok(Self { dir, home })
+    }
+
+    /// Runs `work` while this process is in the cgroup: what it starts stays there.
+    pub fn around<T>(&self, work: impl FnOnce() -> T) -> io::Result<T> {
+        let me = std::process::id().to_string();
+        fs::write(self.dir.join("cgroup.procs"), &me)?;
+        let outcome = work();
+        fs::write(self.home.join("cgroup.procs"), &me)?;
+        Ok(outcome)
+    }
+
+    /// What runs in it.
+    pub fn members(&self) -> Vec<i32> {
+        let text = fs::read_to_string(self.dir.join("cgroup.procs")).unwrap_or_default();
+        text.lines().filter_map(|l| l.parse().ok()).filter(|pid| *pid > 1).collect()
+    }
+}
+
+impl Drop for Slice {
+    fn drop(&mut self) {
+        // What has just been killed leaves a moment later.
+        for _ in 0..100 {
+            if fs::remove_dir(&self.dir).is_ok() || !self.dir.exists() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    }
+}
+
 /// A cgroup parent of our own, removed with everything below it when dropped.
 #[derive(Debug)]
 pub struct Parent {
@@ -145,6 +215,21 @@ impl Parent {
             }
         }
         Ok(capped)
+    }
+
+    /// Creates the parent in every hierarchy, so that what runs below it is still accounted when it is gone.
+    pub fn create_everywhere(&self) -> io::Result<()> {
+        for root in roots() {
+            let dir = root.join(self.path.trim_start_matches('/'));
+            fs::create_dir_all(&dir)?;
+            // A cpuset of version 1 starts empty and would take no process.
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                if dir.join(file).exists() && fs::read_to_string(dir.join(file))?.trim().is_empty() {
+                    fs::write(dir.join(file), fs::read_to_string(root.join(file))?)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Bytes charged to the parent and everything below it; `None` where memory is not controlled.

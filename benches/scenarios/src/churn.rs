@@ -6,6 +6,7 @@
 use crate::cgroup;
 use crate::error::BenchError;
 use crate::load::{empty_arm, result};
+use crate::place::{Place, Residue, Step};
 use crate::plan::BenchPlan;
 use crate::result::{ArmResult, Curve, ScenarioResult};
 use crate::scenario::Scenario;
@@ -21,15 +22,6 @@ use std::time::Instant;
 /// Batches that only warm up: caches, first-use files.
 const WARM_UP: usize = 3;
 
-/// What is counted after each batch; the name, and whether it must not grow at all.
-const COUNTED: [(&str, &str, bool); 5] = [
-    ("churn.processes", "processes left", true),
-    ("churn.mounts", "mounts seen by the runtime", true),
-    ("churn.cgroups", "cgroups below the run's own", true),
-    ("churn.files", "files in the runtime's directories", true),
-    ("churn.kib", "KiB in the runtime's directories", false),
-];
-
 /// Runs the churn scenario, batch by batch, targets taking turns.
 pub fn drive(
     session: &Session,
@@ -39,8 +31,8 @@ pub fn drive(
 ) -> Result<ScenarioResult, BenchError> {
     let (cycles, batches) = plan.load.churn;
     let count = plan.targets.len();
-    let mut arms: Vec<ArmResult> = plan.targets.iter().map(|t| empty_arm(&t.name)).collect();
-    let mut readings: Vec<Vec<[f64; 5]>> = vec![Vec::new(); count];
+    let mut arms: Vec<ArmResult> = plan.targets.iter().map(|t| empty_arm(t.name())).collect();
+    let mut readings: Vec<Vec<Vec<Residue>>> = vec![Vec::new(); count];
     let began = Instant::now();
     let mut cut_short = None;
     for batch in 0..batches + WARM_UP {
@@ -54,7 +46,7 @@ pub fn drive(
             if sys::interrupted() {
                 return Err(BenchError::Interrupted);
             }
-            let (failures, counts) = arm.call(move |slot| batch_of(slot, cycles))?;
+            let (failures, counts) = arm.call(move |place| batch_of(place, cycles))?;
             arms[i].attempts += cycles as u64;
             arms[i].failed += failures.len() as u64;
             arms[i].failures.extend(failures.into_iter().map(|f| (batch as u64, f)).take(5));
@@ -66,19 +58,22 @@ pub fn drive(
     let mut rng = Rng::for_purpose(plan.seed, "churn");
     let mut curves = Vec::new();
     for (target, readings) in plan.targets.iter().zip(&readings) {
-        for (k, (name, y, exact)) in COUNTED.iter().enumerate() {
-            let points: Vec<(f64, f64)> =
-                readings.iter().enumerate().map(|(b, r)| ((b * cycles) as f64, r[k])).collect();
-            curves.push(curve(&target.name, name, y, *exact, points, &mut rng));
+        for (k, first) in readings.first().into_iter().flatten().enumerate() {
+            let points: Vec<(f64, f64)> = readings
+                .iter()
+                .enumerate()
+                .filter_map(|(b, r)| Some(((b * cycles) as f64, r.get(k)?.value)))
+                .collect();
+            curves.push(curve(target.name(), first.name, first.y, first.exact, points, &mut rng));
         }
         let leaks: Vec<&str> =
-            curves.iter().filter(|c| c.target == target.name && c.alarm).map(|c| c.name.as_str()).collect();
+            curves.iter().filter(|c| c.target == target.name() && c.alarm).map(|c| c.name.as_str()).collect();
         let what = if leaks.is_empty() {
             "nothing left behind".to_owned()
         } else {
             format!("leaks: {}", leaks.join(", "))
         };
-        progress(Progress::Step { scenario: scenario.name, says: format!("{}: {what}", target.name) });
+        progress(Progress::Step { scenario: scenario.name, says: format!("{}: {what}", target.name()) });
     }
     let mut out = result(scenario, arms, curves);
     out.cut_short = cut_short;
@@ -111,23 +106,30 @@ fn curve(target: &str, name: &str, y: &str, exact: bool, points: Vec<(f64, f64)>
 }
 
 /// One batch, and what is there after it.
-fn batch_of(slot: &mut Slot, cycles: usize) -> (Vec<Failure>, [f64; 5]) {
-    let failures =
-        (0..cycles).take_while(|_| !sys::interrupted()).filter_map(|_| slot.cold_start().err()).collect();
+fn batch_of(place: &mut dyn Place, cycles: usize) -> (Vec<Failure>, Vec<Residue>) {
+    let failures = (0..cycles)
+        .take_while(|_| !sys::interrupted())
+        .filter_map(|_| place.perform(Step::ColdStart).err())
+        .collect();
+    (failures, place.residue())
+}
+
+/// What an OCI runtime could leave behind.
+pub(crate) fn residue(slot: &Slot) -> Vec<Residue> {
     let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default().lines().count();
     let mut files = (0, 0);
     for dir in [&slot.state, slot.scratch()] {
         walk(dir, &mut files);
     }
     let parent = slot.cgroup.rsplit_once('/').map_or("", |(parent, _)| parent);
-    let counts = [
-        children() as f64,
-        mounts as f64,
-        cgroup::count_below(parent) as f64,
-        files.0 as f64,
-        files.1 as f64 / 1024.0,
-    ];
-    (failures, counts)
+    let of = |name, y, exact, value| Residue { name, y, exact, value };
+    vec![
+        of("churn.processes", "processes left", true, children() as f64),
+        of("churn.mounts", "mounts seen by the runtime", true, mounts as f64),
+        of("churn.cgroups", "cgroups below the run's own", true, cgroup::count_below(parent) as f64),
+        of("churn.files", "files in the runtime's directories", true, files.0 as f64),
+        of("churn.kib", "KiB in the runtime's directories", false, files.1 as f64 / 1024.0),
+    ]
 }
 
 /// Living children of this process, the floor server among them: its number is constant.

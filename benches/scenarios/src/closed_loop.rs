@@ -4,17 +4,15 @@
 //! of a round are a pair like any other, and the same sequential gate judges them.
 
 use crate::Progress;
-use crate::arm::enter_view;
-use crate::cgroup;
 use crate::error::BenchError;
 use crate::judge;
-use crate::load::{Tally, absorb, empty_arm, result, slots};
+use crate::load::{Tally, absorb, empty_arm, places, result};
 use crate::metric::Unit;
-use crate::plan::{BenchPlan, Target};
+use crate::place::{Place, Step};
+use crate::plan::{BenchPlan, Interface, Target};
 use crate::result::{ArmResult, Comparison, Curve, MetricVerdict, ScenarioResult, Series};
 use crate::scenario::Scenario;
 use crate::session::Session;
-use crate::slot::Slot;
 use crate::sys::{self, now_ns};
 use plimsoll_bench_stats::gate::{Direction, Gate, GateConfig, Verdict};
 use plimsoll_bench_stats::pairs::Pair;
@@ -43,13 +41,13 @@ pub fn drive(
     scenario: &'static Scenario,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<ScenarioResult, BenchError> {
-    let mut arms: Vec<ArmResult> = plan.targets.iter().map(|t| empty_arm(&t.name)).collect();
+    let mut arms: Vec<ArmResult> = plan.targets.iter().map(|t| empty_arm(t.name())).collect();
     let mut levels = Vec::new();
     let share = plan.budget / plan.load.workers.len().max(1) as u32;
     for &workers in &plan.load.workers {
         let level = level(session, plan, workers, share, &mut arms)?;
         for (target, rates) in plan.targets.iter().zip(&level.rates) {
-            let says = format!("{}: K={workers}: {:.1}/s", target.name, median(rates));
+            let says = format!("{}: K={workers}: {:.1}/s", target.name(), median(rates));
             progress(Progress::Step { scenario: scenario.name, says });
         }
         levels.push(level);
@@ -93,8 +91,8 @@ fn level(
         GateConfig { direction: Direction::LargerIsBetter, absolute_floor: 0.0, ..plan.profile.wall };
     let gates = (1..count).map(|i| Gate::new(config, plan.seed ^ i as u64)).collect::<Result<Vec<_>, _>>()?;
     let mut level = Level { workers, rates: vec![Vec::new(); count], gates };
-    let mut slots = (0..count)
-        .map(|i| slots(session, plan, i, workers, &format!("w{workers}")))
+    let mut places = (0..count)
+        .map(|i| places(session, plan, i, workers, &format!("w{workers}")))
         .collect::<Result<Vec<_>, _>>()?;
     let mut order = BlockOrder::new(plan.seed ^ workers as u64, count);
     let window = plan.load.level.as_secs_f64() / ROUNDS as f64;
@@ -109,7 +107,7 @@ fn level(
             if sys::interrupted() {
                 return Err(BenchError::Interrupted);
             }
-            let (tally, rate) = window_of(&plan.targets[i], &mut slots[i], window)?;
+            let (tally, rate) = window_of(&plan.targets[i], &mut places[i], window)?;
             rates[i] = rate;
             absorb(&mut arms[i], &tally);
         }
@@ -153,8 +151,8 @@ fn comparisons(plan: &BenchPlan, levels: &[Level]) -> Result<Vec<Comparison>, Be
                 })
                 .collect::<Result<Vec<_>, BenchError>>()?;
             Ok(Comparison {
-                baseline: plan.targets[0].name.clone(),
-                candidate: plan.targets[i].name.clone(),
+                baseline: plan.targets[0].name().to_owned(),
+                candidate: plan.targets[i].name().to_owned(),
                 sentinel: false,
                 metrics,
                 failures: EProcess::new(),
@@ -168,16 +166,20 @@ fn comparisons(plan: &BenchPlan, levels: &[Level]) -> Result<Vec<Comparison>, Be
 /// One window: all workers start together, and none starts a container after its end. A worker's rate is
 /// what it did by the time it really took, so that neither a container half done nor a slow runtime is
 /// rounded away; the rates of all workers add up.
-fn window_of(target: &Target, slots: &mut [Slot], seconds: f64) -> Result<(Tally, f64), BenchError> {
+fn window_of(
+    target: &Target,
+    places: &mut [Box<dyn Place>],
+    seconds: f64,
+) -> Result<(Tally, f64), BenchError> {
     let total = Mutex::new((Tally::default(), 0.0));
     let until = Mutex::new(0_u64);
-    let gate = Barrier::new(slots.len());
+    let gate = Barrier::new(places.len());
     let ready = AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        for slot in slots {
+        for place in places {
             let (total, gate, until, ready) = (&total, &gate, &until, &ready);
             scope.spawn(move || {
-                let prepared = enter_view(target.cgroups).is_ok();
+                let prepared = place.enter().is_ok();
                 ready.fetch_add(usize::from(prepared), Ordering::SeqCst);
                 if gate.wait().is_leader()
                     && let Ok(mut at) = until.lock()
@@ -189,13 +191,13 @@ fn window_of(target: &Target, slots: &mut [Slot], seconds: f64) -> Result<(Tally
                 let began = now_ns();
                 let mut mine = Tally::default();
                 while prepared && now_ns() < until && !sys::interrupted() {
-                    match slot.run_once() {
+                    match place.perform(Step::Cycle) {
                         Ok(_) => mine.done += 1,
                         Err(failure) => mine.failures.push(failure),
                     }
                 }
                 let took = (now_ns() - began).max(1) as f64 / 1e9;
-                cgroup::tidy_bare(&slot.cgroup);
+                place.tidy();
                 if let Ok(mut t) = total.lock() {
                     t.1 += mine.done as f64 / took;
                     t.0.done += mine.done;
@@ -204,11 +206,13 @@ fn window_of(target: &Target, slots: &mut [Slot], seconds: f64) -> Result<(Tally
             });
         }
     });
-    sys::process::collect_orphans();
+    if target.interface() == Interface::Oci {
+        sys::process::collect_orphans();
+    }
     if ready.load(Ordering::SeqCst) == 0 {
         return Err(BenchError::Plan(format!(
             "no worker for `{}` could set up its mount namespace; this needs CAP_SYS_ADMIN",
-            target.name
+            target.name()
         )));
     }
     Ok(total.into_inner().unwrap_or_else(PoisonError::into_inner))
@@ -228,7 +232,7 @@ fn closed_curve(target: &Target, points: Vec<(f64, f64)>) -> Curve {
         None => format!("at most {best:.1}/s measured; too few levels for the scalability fit"),
     };
     Curve {
-        target: target.name.clone(),
+        target: target.name().to_owned(),
         name: "throughput.closed".into(),
         x: "workers".into(),
         y: "containers/s".into(),

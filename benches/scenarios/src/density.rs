@@ -4,19 +4,19 @@
 
 use crate::Progress;
 use crate::arm::Arm;
-use crate::cgroup::{self, Parent};
+use crate::cgroup::Parent;
 use crate::environment::meminfo_kib;
 use crate::error::BenchError;
 use crate::load::{empty_arm, result};
-use crate::plan::{BenchPlan, Target};
+use crate::place::{Place, Reading, Step};
+use crate::plan::{BenchPlan, Interface, Target};
 use crate::result::{ArmResult, Curve, ScenarioResult};
 use crate::scenario::Scenario;
 use crate::session::Session;
-use crate::slot::{Failure, Slot};
+use crate::slot::Failure;
 use crate::sys::{self, process};
 use plimsoll_bench_stats::slope::{Slope, SlopeConfig, theil_sen};
 use plimsoll_bench_stats::{Rng, closure};
-use std::fs;
 use std::time::Instant;
 
 /// Parts of the host's memory that containers consume, as /proc/meminfo names them.
@@ -25,18 +25,17 @@ const PARTS: &[&str] =
 /// Processes per container that the cap allows for, the runtime's own included.
 const PIDS_PER_CONTAINER: u64 = 64;
 
-/// One reading at `n` live containers.
+/// What is read at `n` live containers.
 #[derive(Debug, Clone, Default)]
-struct Reading {
+struct Mark {
     n: f64,
     /// `MemAvailable` with a minus, so that a cost is positive, KiB.
     used_kib: f64,
     parts_kib: Vec<f64>,
     /// Charged to the capped cgroup, KiB; 0 where memory is not controlled.
     cgroup_kib: f64,
-    /// Proportional set size of what the runtime keeps running outside of the cgroup, KiB.
-    overhead_kib: f64,
-    list_ms: f64,
+    /// What the place itself reads.
+    own: Vec<Reading>,
 }
 
 /// A curve's points: live containers and a value.
@@ -45,7 +44,7 @@ type Points = Vec<(f64, f64)>;
 /// A ramp for one target.
 struct Ramp {
     starts: Vec<(f64, f64)>,
-    readings: Vec<Reading>,
+    marks: Vec<Mark>,
     failures: Vec<Failure>,
     end: String,
 }
@@ -72,7 +71,7 @@ pub fn drive(
         if sys::interrupted() {
             return Err(BenchError::Interrupted);
         }
-        let says = format!("{}: {} live; {}", target.name, ramp.starts.len(), ramp.end);
+        let says = format!("{}: {} live; {}", target.name(), ramp.starts.len(), ramp.end);
         progress(Progress::Step { scenario: scenario.name, says });
         let mut rng = Rng::for_purpose(plan.seed, "density");
         curves.extend(target_curves(target, &ramp, &mut rng));
@@ -81,7 +80,7 @@ pub fn drive(
             attempts: (ramp.starts.len() + ramp.failures.len()) as u64,
             failed: ramp.failures.len() as u64,
             failures: ramp.failures.into_iter().map(|f| (0, f)).collect(),
-            ..empty_arm(&target.name)
+            ..empty_arm(target.name())
         });
     }
     against_baseline(&plan.targets, &mut curves);
@@ -93,19 +92,19 @@ pub fn drive(
 /// Starts containers until the cap, the objective, the budget or a failure ends the ramp; then removes all.
 fn ramp(session: &Session, plan: &BenchPlan, target: usize, parent: &Parent) -> Result<Ramp, BenchError> {
     let spec = &plan.targets[target];
-    let keeper = session.slot_under(spec, &format!("d{target}-k"), parent.path(), plan.timeout)?;
-    let state = keeper.state.clone();
-    let arm = Arm::start(keeper, spec.cgroups, plan.fifo)?;
+    let keeper = session.place(spec, &format!("d{target}-k"), Some(parent.path()), plan.timeout)?;
+    let arm = Arm::start(keeper, plan.fifo)?;
+    let guest_clock = session.infos[target].guest_clock;
     let mut ramp = Ramp {
         starts: Vec::new(),
-        readings: Vec::new(),
+        marks: Vec::new(),
         failures: Vec::new(),
         end: "the number asked for is reached".into(),
     };
-    let mut live: Vec<Slot> = Vec::new();
+    let mut live: Vec<Box<dyn Place>> = Vec::new();
     let began = Instant::now();
     let every = (plan.load.density / 20).max(1);
-    ramp.readings.push(read(&arm, parent, 0)?);
+    ramp.marks.push(read(&arm, parent, 0)?);
     for n in 1..=plan.load.density {
         if sys::interrupted() {
             ramp.end = "interrupted".into();
@@ -115,18 +114,23 @@ fn ramp(session: &Session, plan: &BenchPlan, target: usize, parent: &Parent) -> 
             ramp.end = format!("the time budget of {:?} is used up", plan.budget);
             break;
         }
-        let mut slot = session.slot_under(spec, &format!("d{target}-{n}"), parent.path(), plan.timeout)?;
-        slot.state.clone_from(&state);
-        slot.guest_clock = session.infos[target].guest_clock;
-        let (slot, outcome) = arm.call(move |_| {
-            let outcome = slot.settle();
-            (slot, outcome)
-        })?;
+        let name = format!("d{target}-{n}");
+        let (place, outcome) = arm
+            .call(move |keeper| {
+                let mut place = keeper.sibling(&name).map_err(Failure::io("prepare"))?;
+                place.set_guest_clock(guest_clock);
+                let outcome = place.perform(Step::Settle);
+                Ok((place, outcome))
+            })?
+            .map_err(|f: Failure| BenchError::Target {
+                target: spec.name().to_owned(),
+                reason: f.to_string(),
+            })?;
         match outcome {
             Ok(sample) => {
                 let ms = sample.get("start.entrypoint").unwrap_or(0.0);
                 ramp.starts.push((n as f64, ms));
-                live.push(slot);
+                live.push(place);
                 if ms > plan.load.objective.1 {
                     ramp.end = format!(
                         "start {n} took {ms:.0} ms, more than the objective of {:.0} ms",
@@ -142,20 +146,23 @@ fn ramp(session: &Session, plan: &BenchPlan, target: usize, parent: &Parent) -> 
             }
         }
         if n % every == 0 {
-            ramp.readings.push(read(&arm, parent, n)?);
+            ramp.marks.push(read(&arm, parent, n)?);
         }
     }
     // The runtime must see the same cgroups when it removes the containers.
     let leftover = arm.call(move |_| {
-        let failures: Vec<Failure> = live.iter_mut().rev().filter_map(|slot| slot.dismiss().err()).collect();
-        for slot in &live {
-            cgroup::tidy_bare(&slot.cgroup);
+        let failures: Vec<Failure> =
+            live.iter_mut().rev().filter_map(|place| place.perform(Step::Dismiss).err()).collect();
+        for place in &mut live {
+            place.tidy();
         }
         drop(live);
         failures
     })?;
     ramp.failures.extend(leftover);
-    process::collect_orphans();
+    if plan.interface() == Interface::Oci {
+        process::collect_orphans();
+    }
     Ok(ramp)
 }
 
@@ -164,61 +171,16 @@ fn pressure(parent: &Parent) -> String {
     parent.memory_bytes().map_or_else(String::new, |b| format!(" (the cgroup held {} MiB)", b >> 20))
 }
 
-fn read(arm: &Arm, parent: &Parent, n: usize) -> Result<Reading, BenchError> {
-    let list_ms = arm.call(|slot| list_ms(slot).unwrap_or(f64::NAN))?;
+fn read(arm: &Arm, parent: &Parent, n: usize) -> Result<Mark, BenchError> {
+    let own = arm.call(|place| place.readings())?;
     let kib = |name: &&str| meminfo_kib(name).unwrap_or(0) as f64;
-    Ok(Reading {
+    Ok(Mark {
         n: n as f64,
         used_kib: -kib(&"MemAvailable"),
         parts_kib: PARTS.iter().map(kib).collect(),
         cgroup_kib: parent.memory_bytes().unwrap_or(0) as f64 / 1024.0,
-        overhead_kib: overhead_kib(parent.path()),
-        list_ms,
+        own,
     })
-}
-
-/// The best of three `list` calls, in milliseconds: what it costs, not what the host was doing.
-fn list_ms(slot: &mut Slot) -> Result<f64, Failure> {
-    let mut best = f64::INFINITY;
-    for _ in 0..3 {
-        let pipes = Slot::pipes()?;
-        let list = slot.command(&["list"], &pipes)?;
-        let call = slot.call("list", &list, &pipes, &mut Some(0))?;
-        best = best.min((call.ended_ns - call.asked_ns) as f64 / 1e6);
-    }
-    Ok(best)
-}
-
-/// Proportional set size of our descendants outside of the capped cgroup: shims, sandboxes, monitors.
-fn overhead_kib(cgroup: &str) -> f64 {
-    let me = std::process::id();
-    let parents: Vec<(u32, u32)> = fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|e| {
-            let pid: u32 = e.file_name().to_str()?.parse().ok()?;
-            let stat = fs::read_to_string(e.path().join("stat")).ok()?;
-            // The command in parentheses may hold anything: fields start after the last one.
-            let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
-            Some((pid, parent))
-        })
-        .collect();
-    let mut ours = vec![me];
-    let mut at = 0;
-    while at < ours.len() {
-        let parent = ours[at];
-        ours.extend(parents.iter().filter(|(_, p)| *p == parent).map(|(pid, _)| *pid));
-        at += 1;
-    }
-    ours[1..]
-        .iter()
-        .filter(|pid| !fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default().contains(cgroup))
-        .filter_map(|pid| {
-            let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-            text.lines().find_map(|l| l.strip_prefix("Pss:")?.split_whitespace().next()?.parse::<f64>().ok())
-        })
-        .sum()
 }
 
 fn slope_of(points: &[(f64, f64)], rng: &mut Rng) -> Option<Slope> {
@@ -227,19 +189,20 @@ fn slope_of(points: &[(f64, f64)], rng: &mut Rng) -> Option<Slope> {
 }
 
 fn target_curves(target: &Target, ramp: &Ramp, rng: &mut Rng) -> Vec<Curve> {
-    // A reading that failed is left out; it could not be written as JSON either.
-    let of = |value: fn(&Reading) -> f64| {
-        ramp.readings.iter().map(|r| (r.n, value(r))).filter(|p| p.1.is_finite()).collect::<Vec<_>>()
-    };
-    let base = ramp.readings.first().map_or(0.0, |r| r.used_kib);
-    let marginal: Vec<(f64, f64)> = ramp.readings.iter().map(|r| (r.n, r.used_kib - base)).collect();
-    let all: [(&str, &str, Points); 5] = [
+    let base = ramp.marks.first().map_or(0.0, |m| m.used_kib);
+    let of = |value: &dyn Fn(&Mark) -> f64| ramp.marks.iter().map(|m| (m.n, value(m))).collect::<Points>();
+    let mut all: Vec<(&str, &str, Points)> = vec![
         ("density.start", "start to entrypoint, ms", ramp.starts.clone()),
-        ("density.list", "list, ms", of(|r| r.list_ms)),
-        ("density.cgroup", "memory in the cgroup, KiB", of(|r| r.cgroup_kib)),
-        ("density.overhead", "PSS outside of the cgroup, KiB", of(|r| r.overhead_kib)),
-        ("density.marginal", "memory the host lost, KiB", marginal),
+        ("density.cgroup", "memory in the cgroup, KiB", of(&|m| m.cgroup_kib)),
+        ("density.marginal", "memory the host lost, KiB", of(&|m| m.used_kib - base)),
     ];
+    for (i, first) in ramp.marks.first().into_iter().flat_map(|m| &m.own).enumerate() {
+        all.push((first.name, first.y, of(&|m| m.own.get(i).map_or(f64::NAN, |r| r.value))));
+    }
+    // A reading that failed is left out; it could not be written as JSON either.
+    for (_, _, points) in &mut all {
+        points.retain(|p| p.1.is_finite());
+    }
     all.into_iter()
         .map(|(name, y, points)| {
             let slope = slope_of(&points, rng);
@@ -251,7 +214,7 @@ fn target_curves(target: &Target, ramp: &Ramp, rng: &mut Rng) -> Vec<Curve> {
                 },
             );
             Curve {
-                target: target.name.clone(),
+                target: target.name().to_owned(),
                 name: name.into(),
                 x: "live containers".into(),
                 y: y.into(),
@@ -271,24 +234,24 @@ fn against_baseline(targets: &[Target], curves: &mut [Curve]) {
     let interval = |c: &Curve| c.slope.map(|s| s.interval);
     let base: Vec<(String, Option<f64>)> = curves
         .iter()
-        .filter(|c| c.target == targets[0].name && c.name != "density.marginal")
+        .filter(|c| c.target == targets[0].name() && c.name != "density.marginal")
         .map(|c| (c.name.clone(), interval(c).and_then(|i| i.high)))
         .collect();
-    for curve in curves.iter_mut().filter(|c| c.target != targets[0].name) {
+    for curve in curves.iter_mut().filter(|c| c.target != targets[0].name()) {
         let limit = base.iter().find(|(name, _)| *name == curve.name).and_then(|(_, high)| *high);
         if let (Some(limit), Some(low)) = (limit, interval(curve).and_then(|i| i.low))
             && low > limit.max(0.0) * 1.1
             && low > 1e-6
         {
             curve.alarm = true;
-            curve.says = format!("grows faster than {}'s: {}", targets[0].name, curve.says);
+            curve.says = format!("grows faster than {}'s: {}", targets[0].name(), curve.says);
         }
     }
 }
 
 /// The slopes of the host's memory classes against the slope of what the host lost.
 fn memory_closure(target: &Target, ramp: &Ramp, rng: &mut Rng) -> Option<(String, String, closure::Closure)> {
-    let lost = slope_of(&ramp.readings.iter().map(|r| (r.n, r.used_kib)).collect::<Vec<_>>(), rng)?;
+    let lost = slope_of(&ramp.marks.iter().map(|m| (m.n, m.used_kib)).collect::<Vec<_>>(), rng)?;
     let whole = lost.slope;
     // What the host lost must itself be known to a tenth: on a busy host other programs' memory drowns it,
     // and then there is nothing to close against.
@@ -299,10 +262,10 @@ fn memory_closure(target: &Target, ramp: &Ramp, rng: &mut Rng) -> Option<(String
     let parts: Vec<f64> = (0..PARTS.len())
         .filter_map(|i| {
             let points: Vec<(f64, f64)> =
-                ramp.readings.iter().map(|r| (r.n, *r.parts_kib.get(i).unwrap_or(&0.0))).collect();
+                ramp.marks.iter().map(|m| (m.n, *m.parts_kib.get(i).unwrap_or(&0.0))).collect();
             Some(slope_of(&points, rng)?.slope)
         })
         .collect();
     let title = "memory classes = memory the host lost, per container".to_owned();
-    Some((target.name.clone(), title, closure::check(&parts, whole, 0.10).ok()?))
+    Some((target.name().to_owned(), title, closure::check(&parts, whole, 0.10).ok()?))
 }

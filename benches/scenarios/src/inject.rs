@@ -88,6 +88,11 @@ impl Injection {
         NAMES.iter().find(|(n, _)| *n == name).map(|(_, make)| make(amount))
     }
 
+    /// The names of all kinds.
+    pub fn names() -> Vec<&'static str> {
+        NAMES.iter().map(|(name, _)| *name).collect()
+    }
+
     /// The text that [`Self::parse`] reads.
     pub fn text(self) -> String {
         let amount = match self {

@@ -43,21 +43,26 @@ impl Slot {
         self.call("exec", &exec, &pipes, &mut Some(0))?;
         let inside = report(&pipes.output())?;
         self.orphan_usage();
-        let mut sample = Sample::default();
-        for (metric, multiple, field) in FIELDS {
-            // The loopback of a fresh network namespace may be down: then there is nothing to compare.
-            if let Some(value) = inside[field].as_f64() {
-                sample.set(metric, value);
-                if let Some(native) = outside[field].as_f64().filter(|n| *n > 0.0) {
-                    sample.set(multiple, value / native);
-                }
-            }
-        }
-        Ok(sample)
+        Ok(sample(&inside, &outside))
     }
 }
 
-fn report(output: &str) -> Result<Value, Failure> {
+/// The metrics of a report from inside, with their multiples of the native one.
+pub(crate) fn sample(inside: &Value, outside: &Value) -> Sample {
+    let mut sample = Sample::default();
+    for (metric, multiple, field) in FIELDS {
+        // The loopback of a fresh network namespace may be down: then there is nothing to compare.
+        if let Some(value) = inside[field].as_f64() {
+            sample.set(metric, value);
+            if let Some(native) = outside[field].as_f64().filter(|n| *n > 0.0) {
+                sample.set(multiple, value / native);
+            }
+        }
+    }
+    sample
+}
+
+pub(crate) fn report(output: &str) -> Result<Value, Failure> {
     serde_json::from_str(output).map_err(|e| {
         let seen: String = output.chars().take(120).collect();
         Failure::new("inside", format!("its report is not JSON ({e}): `{seen}`"))

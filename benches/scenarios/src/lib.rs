@@ -14,18 +14,22 @@ pub mod cgroup;
 pub mod churn;
 pub mod closed_loop;
 pub mod cold;
+pub mod cri;
 pub mod density;
 pub mod environment;
 pub mod error;
 pub mod export;
+pub mod history;
 pub mod inject;
 pub mod inside;
 pub mod judge;
 pub mod lifecycle;
 pub mod load;
+mod memory;
 pub mod metric;
 pub mod open_loop;
 pub mod paired;
+pub mod place;
 pub mod plan;
 pub mod result;
 pub mod scenario;
@@ -36,7 +40,7 @@ pub mod sys;
 pub mod validate;
 
 pub use error::BenchError;
-pub use plan::{BenchPlan, CgroupView, LoadPlan, Target};
+pub use plan::{BenchPlan, CgroupView, CriTarget, Interface, LoadPlan, OciTarget, Target};
 pub use result::BenchRun;
 
 use environment::Noise;
@@ -99,6 +103,7 @@ pub fn run(plan: &BenchPlan, progress: &mut dyn FnMut(Progress)) -> Result<Bench
         targets: session.infos.clone(),
         scenarios: Vec::new(),
         void: None,
+        drifts: Vec::new(),
         notes: std::mem::take(&mut session.notes),
     };
     if let Some(earlier) = &plan.continues {
@@ -150,11 +155,11 @@ fn may_continue(earlier: &BenchRun, now: &BenchRun) -> Result<(), BenchError> {
         differences.push(format!("seed: both {}; a continuation needs random choices of its own", now.seed));
     }
     for target in &now.targets {
-        match earlier.targets.iter().find(|t| t.target.name == target.target.name) {
-            None => differences.push(format!("target `{}` is not in the earlier run", target.target.name)),
+        match earlier.targets.iter().find(|t| t.target.name() == target.target.name()) {
+            None => differences.push(format!("target `{}` is not in the earlier run", target.target.name())),
             Some(t) if t.digest != target.digest || t.target != target.target => {
                 differences
-                    .push(format!("target `{}` is another program or called otherwise", t.target.name));
+                    .push(format!("target `{}` is another program or called otherwise", t.target.name()));
             }
             Some(_) => {}
         }

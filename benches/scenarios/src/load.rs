@@ -1,14 +1,15 @@
-//! What the load scenarios share: slots for concurrent workers, and counting what they did.
+//! What the load scenarios share: places for concurrent workers, and counting what they did.
 //!
 //! Only verified containers count, and the time is divided by what was *done*, never by what was planned:
 //! workers that die early must not make a runtime look fast.
 
 use crate::error::BenchError;
+use crate::place::Place;
 use crate::plan::BenchPlan;
 use crate::result::{ArmResult, Curve, ScenarioResult};
 use crate::scenario::Scenario;
 use crate::session::Session;
-use crate::slot::{Failure, Slot};
+use crate::slot::Failure;
 
 /// What the workers of a window or a trial brought back.
 #[derive(Debug, Default)]
@@ -19,27 +20,25 @@ pub(crate) struct Tally {
     pub failures: Vec<Failure>,
 }
 
-/// Slots for concurrent workers that share one state directory, as the users of one host do.
-pub(crate) fn slots(
+/// Places for concurrent workers that share one state, as the users of one host do.
+pub(crate) fn places(
     session: &Session,
     plan: &BenchPlan,
     target: usize,
     count: usize,
     label: &str,
-) -> Result<Vec<Slot>, BenchError> {
-    let first = session.slot(&plan.targets[target], &format!("t{target}{label}-0"), plan.timeout)?;
-    let shared = first.state.clone();
-    let clock = session.infos[target].guest_clock;
-    let mut slots = vec![first];
+) -> Result<Vec<Box<dyn Place>>, BenchError> {
+    let first = session.place(&plan.targets[target], &format!("t{target}{label}-0"), None, plan.timeout)?;
+    let mut places = vec![first];
     for i in 1..count {
-        slots.push(session.slot(&plan.targets[target], &format!("t{target}{label}-{i}"), plan.timeout)?);
+        let other = places[0].sibling(&format!("t{target}{label}-{i}"));
+        places.push(other.map_err(BenchError::system("prepare a place for a worker"))?);
     }
-    for slot in &mut slots {
-        slot.state.clone_from(&shared);
-        slot.concurrent = true;
-        slot.guest_clock = clock;
+    for place in &mut places {
+        place.set_concurrent();
+        place.set_guest_clock(session.infos[target].guest_clock);
     }
-    Ok(slots)
+    Ok(places)
 }
 
 pub(crate) fn empty_arm(target: &str) -> ArmResult {

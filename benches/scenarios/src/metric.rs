@@ -21,6 +21,9 @@ pub enum Unit {
     /// Containers per second.
     #[serde(rename = "1/s")]
     PerSecond,
+    /// Megabytes (10^6) per second.
+    #[serde(rename = "MB/s")]
+    MegabytesPerSecond,
     /// A ratio.
     #[serde(rename = "x")]
     Times,
@@ -35,6 +38,7 @@ impl Unit {
             Self::Count => "",
             Self::Kibibytes => "KiB",
             Self::PerSecond => "/s",
+            Self::MegabytesPerSecond => "MB/s",
             Self::Times => "×",
         }
     }
@@ -68,6 +72,10 @@ pub struct Metric {
 
 const fn metric(name: &'static str, unit: Unit, role: Role, about: &'static str) -> Metric {
     Metric { name, unit, direction: Direction::SmallerIsBetter, role, about }
+}
+
+const fn larger(name: &'static str, unit: Unit, about: &'static str) -> Metric {
+    Metric { name, unit, direction: Direction::LargerIsBetter, role: Role::Shown, about }
 }
 
 /// All metrics of paired scenarios.
@@ -118,8 +126,21 @@ pub const METRICS: &[Metric] = &[
         "return of `start` to the end of the container's process",
     ),
     metric("phase.delete", Unit::Milliseconds, Role::Wall, "`delete` from request to return"),
-    metric("lifecycle.wall", Unit::Milliseconds, Role::Wall, "request of `create` to return of `delete`"),
-    metric("cpu.lifecycle", Unit::Milliseconds, Role::Cpu, "CPU time of every process of the lifecycle"),
+    metric("phase.sandbox", Unit::Milliseconds, Role::Wall, "`RunPodSandbox` from request to return"),
+    metric("phase.sandbox-stop", Unit::Milliseconds, Role::Wall, "`StopPodSandbox` from request to return"),
+    metric(
+        "phase.sandbox-remove",
+        Unit::Milliseconds,
+        Role::Shown,
+        "`RemovePodSandbox` from request to return",
+    ),
+    metric("lifecycle.wall", Unit::Milliseconds, Role::Wall, "first request to return of the last removal"),
+    metric(
+        "cpu.lifecycle",
+        Unit::Milliseconds,
+        Role::Cpu,
+        "CPU time of every process of the lifecycle; with an endpoint, of its daemon's cgroup and the pods'",
+    ),
     metric(
         "faults.minor",
         Unit::Count,
@@ -147,14 +168,42 @@ pub const METRICS: &[Metric] = &[
         Role::Wall,
         "`exec` request to first instruction of the process",
     ),
-    metric("exec.api", Unit::Milliseconds, Role::Shown, "`exec` from request to return"),
+    metric("exec.api", Unit::Milliseconds, Role::Wall, "`exec` from request to the end of all output"),
+    metric("stream.open", Unit::Milliseconds, Role::Shown, "`Exec` request to an open streaming session"),
     metric(
         "stop.latency",
         Unit::Milliseconds,
         Role::Wall,
-        "`kill TERM` request to the end of the container's process",
+        "the stop request to the end of the container's process",
     ),
-    metric("exit.detect", Unit::Milliseconds, Role::Wall, "end of the process to `state` saying stopped"),
+    metric("stop.api", Unit::Milliseconds, Role::Shown, "`StopContainer` from request to return"),
+    metric(
+        "exit.detect",
+        Unit::Milliseconds,
+        Role::Wall,
+        "end of the process to the runtime saying so when asked",
+    ),
+    metric("event.lag", Unit::Milliseconds, Role::Shown, "end of the process to the arrival of its event"),
+    metric(
+        "net.setup",
+        Unit::Milliseconds,
+        Role::Shown,
+        "starting a pod with its own network minus one on the host's",
+    ),
+    metric("net.teardown", Unit::Milliseconds, Role::Shown, "stopping the one minus stopping the other"),
+    metric("log.wall", Unit::Milliseconds, Role::Wall, "start request to the last line in the log"),
+    larger("log.rate", Unit::MegabytesPerSecond, "output that went through the log, by log.wall"),
+    metric("log.lag", Unit::Milliseconds, Role::Shown, "first instruction to the first byte in the log"),
+    metric("image.pull", Unit::Milliseconds, Role::Wall, "`PullImage` of a fresh image, unpacking included"),
+    larger("image.rate", Unit::MegabytesPerSecond, "content of the layer, by image.pull"),
+    metric("image.again", Unit::Milliseconds, Role::Shown, "`PullImage` of another image of the same layers"),
+    metric(
+        "image.first-start",
+        Unit::Milliseconds,
+        Role::Wall,
+        "request for a pod to the entrypoint, first container of a fresh image",
+    ),
+    metric("image.remove", Unit::Milliseconds, Role::Wall, "`RemoveImage` of both images"),
     metric("inside.syscall", Unit::Microseconds, Role::Wall, "a trivial system call in the container"),
     metric("inside.syscall.x", Unit::Times, Role::Shown, "the same as a multiple of native"),
     metric(

@@ -1,15 +1,14 @@
 //! Open loop: arrivals that do not wait for the runtime, and the highest rate it bears.
 
 use crate::Progress;
-use crate::arm::enter_view;
-use crate::cgroup;
 use crate::error::BenchError;
-use crate::load::{Tally, absorb, empty_arm, result, slots};
-use crate::plan::{BenchPlan, Target};
+use crate::load::{Tally, absorb, empty_arm, places, result};
+use crate::place::{Place, Step};
+use crate::plan::{BenchPlan, Interface, Target};
 use crate::result::{ArmResult, Curve, ScenarioResult};
 use crate::scenario::Scenario;
 use crate::session::Session;
-use crate::slot::{Failure, Slot};
+use crate::slot::Failure;
 use crate::sys::{self, now_ns};
 use plimsoll_bench_stats::Rng;
 use plimsoll_bench_stats::openloop::{self, Arrivals, Objective, RateSearch, Request};
@@ -32,7 +31,7 @@ pub fn drive(
     let objective =
         Objective { quantile: plan.load.objective.0, limit_ns: (plan.load.objective.1 * 1e6) as u64 };
     let mut rng = Rng::for_purpose(plan.seed, "open-loop");
-    let mut arms: Vec<ArmResult> = plan.targets.iter().map(|t| empty_arm(&t.name)).collect();
+    let mut arms: Vec<ArmResult> = plan.targets.iter().map(|t| empty_arm(t.name())).collect();
     let mut curves = Vec::new();
     for (i, target) in plan.targets.iter().enumerate() {
         let mut search = RateSearch::new(8.0, 0.1, 9)?;
@@ -46,8 +45,8 @@ pub fn drive(
             trial += 1;
             let count = ((rate * TRIAL_SECONDS) as usize).max(5);
             let starts = openloop::intended_starts(Arrivals::Poisson, rate, count, &mut rng)?;
-            let slots = slots(session, plan, i, OPEN_WORKERS.min(count), &format!("o{trial}"))?;
-            let (requests, failures) = open_trial(target, slots, &starts);
+            let places = places(session, plan, i, OPEN_WORKERS.min(count), &format!("o{trial}"))?;
+            let (requests, failures) = open_trial(target, places, &starts);
             let verdict = openloop::judge(&requests, objective);
             let quantile = quantile_ms(&requests, objective.quantile);
             let outcome = match verdict {
@@ -59,7 +58,7 @@ pub fn drive(
             };
             let says = format!(
                 "{}: {rate:.1}/s: p{:.0} {quantile:.1} ms: {outcome}",
-                target.name,
+                target.name(),
                 objective.quantile * 100.0
             );
             progress(Progress::Step { scenario: scenario.name, says });
@@ -74,7 +73,7 @@ pub fn drive(
             None => format!("bears no rate tried; {broken}"),
         };
         curves.push(Curve {
-            target: target.name.clone(),
+            target: target.name().to_owned(),
             name: "throughput.open".into(),
             x: "arrivals/s".into(),
             y: format!("p{:.0} latency from the intended start, ms", objective.quantile * 100.0),
@@ -94,16 +93,16 @@ fn quantile_ms(requests: &[Request], p: f64) -> f64 {
 }
 
 /// One trial: each worker takes the next arrival, waits for its intended start, and serves it.
-fn open_trial(target: &Target, slots: Vec<Slot>, starts: &[u64]) -> (Vec<Request>, Vec<Failure>) {
+fn open_trial(target: &Target, places: Vec<Box<dyn Place>>, starts: &[u64]) -> (Vec<Request>, Vec<Failure>) {
     let next = AtomicUsize::new(0);
     let out = Mutex::new((Vec::new(), Vec::new()));
-    let gate = Barrier::new(slots.len());
+    let gate = Barrier::new(places.len());
     let origin = Mutex::new(0_u64);
     std::thread::scope(|scope| {
-        for mut slot in slots {
+        for mut place in places {
             let (next, out, gate, origin) = (&next, &out, &gate, &origin);
             scope.spawn(move || {
-                let prepared = enter_view(target.cgroups).map_err(|e| Failure::new("view", e.to_string()));
+                let prepared = place.enter().map_err(|e| Failure::new("view", e.to_string()));
                 if gate.wait().is_leader()
                     && let Ok(mut at) = origin.lock()
                 {
@@ -115,7 +114,7 @@ fn open_trial(target: &Target, slots: Vec<Slot>, starts: &[u64]) -> (Vec<Request
                     sleep_until(zero + intended_ns);
                     let started_ns = now_ns() - zero;
                     let outcome = match &prepared {
-                        Ok(()) => slot.run_once().map(|_| ()),
+                        Ok(()) => place.perform(Step::Cycle).map(|_| ()),
                         Err(failure) => Err(failure.clone()),
                     };
                     let done_ns = now_ns() - zero;
@@ -124,11 +123,13 @@ fn open_trial(target: &Target, slots: Vec<Slot>, starts: &[u64]) -> (Vec<Request
                         out.1.extend(outcome.err());
                     }
                 }
-                cgroup::tidy_bare(&slot.cgroup);
+                place.tidy();
             });
         }
     });
-    sys::process::collect_orphans();
+    if target.interface() == Interface::Oci {
+        sys::process::collect_orphans();
+    }
     let (mut requests, failures) = out.into_inner().unwrap_or_else(PoisonError::into_inner);
     requests.sort_by_key(|r| r.intended_ns);
     (requests, failures)

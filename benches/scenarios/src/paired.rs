@@ -3,11 +3,12 @@
 use crate::error::BenchError;
 use crate::judge::Judge;
 use crate::metric::{METRICS, Metric};
-use crate::plan::BenchPlan;
+use crate::place::Step;
+use crate::plan::{BenchPlan, Interface};
 use crate::result::{ArmResult, ScenarioResult, Series};
 use crate::scenario::{Paired, Scenario};
 use crate::session::Session;
-use crate::slot::{Failure, Sample, Slot, parse_stamp};
+use crate::slot::{Failure, Sample, parse_stamp};
 use crate::{Progress, sys};
 use plimsoll_bench_stats::{BlockOrder, closure, describe, outlier};
 use std::time::{Duration, Instant};
@@ -55,7 +56,7 @@ pub fn drive(
         if done {
             break;
         }
-        let mut outcomes = one_block(session, paired, &mut order, names.len(), block)?;
+        let mut outcomes = one_block(session, plan.interface(), paired, &mut order, block)?;
         for (record, outcome) in records.iter_mut().zip(&outcomes) {
             record.push(block, outcome);
         }
@@ -74,7 +75,7 @@ pub fn drive(
         report(progress, scenario, &judges, &names, block, plan.budget.saturating_sub(began.elapsed()));
     }
     for arm in &session.arms {
-        arm.call(Slot::dismiss)?.ok();
+        arm.call(|place| place.perform(Step::Dismiss))?.ok();
     }
     let closures = closures(&records);
     let mut arms: Vec<ArmResult> = records.into_iter().map(Record::finish).collect();
@@ -93,9 +94,9 @@ pub fn drive(
 }
 
 fn names(plan: &BenchPlan) -> Vec<String> {
-    let mut names: Vec<String> = plan.targets.iter().map(|t| t.name.clone()).collect();
+    let mut names: Vec<String> = plan.targets.iter().map(|t| t.name().to_owned()).collect();
     if plan.sentinel {
-        names.push(format!("{}'", plan.targets[0].name));
+        names.push(format!("{}'", plan.targets[0].name()));
     }
     names
 }
@@ -106,7 +107,7 @@ fn judges(
     paired: &Paired,
     names: &[String],
 ) -> Result<Vec<Judge>, BenchError> {
-    let decides = plan.decides(paired.decides);
+    let decides = plan.decides(paired.decides(plan.interface()));
     let earlier = plan.continues.as_ref().and_then(|run| run.scenario(scenario.name));
     names[1..]
         .iter()
@@ -132,24 +133,26 @@ fn judges(
 /// One lifecycle of every arm in the block's random order, the floor among them.
 fn one_block(
     session: &mut Session,
+    interface: Interface,
     paired: &Paired,
     order: &mut BlockOrder,
-    arms: usize,
     block: u64,
 ) -> Result<Vec<Result<Sample, Failure>>, BenchError> {
-    if let Some(prepare) = paired.prepare
-        && block.is_multiple_of(paired.renew_every)
-    {
+    let arms = session.arms.len();
+    if paired.resident.contains(&interface) && block.is_multiple_of(paired.renew_every) {
         for arm in &session.arms {
             // A failure here shows again in the lifecycle, where it is counted.
-            arm.call(prepare)?.ok();
+            for step in [Step::Dismiss, Step::Settle] {
+                arm.call(move |place| place.perform(step))?.ok();
+            }
         }
     }
+    let step = paired.step;
     let mut outcomes: Vec<Option<Result<Sample, Failure>>> = vec![None; arms];
     let mut floor = None;
     for place in order.next_block() {
         if place < arms {
-            outcomes[place] = Some(session.arms[place].call(paired.lifecycle)?);
+            outcomes[place] = Some(session.arms[place].call(move |place| place.perform(step))?);
         } else {
             floor = floor_ms(session);
         }
@@ -212,11 +215,33 @@ fn closures(records: &[Record]) -> Vec<(String, String, closure::Closure)> {
         for (title, parts, whole) in [
             ("create + start = start.api", &["phase.create", "phase.start"][..], "start.api"),
             (
+                "sandbox + create + start = start.api",
+                &["phase.sandbox", "phase.create", "phase.start"],
+                "start.api",
+            ),
+            (
+                "all phases = lifecycle",
+                &[
+                    "phase.sandbox",
+                    "phase.create",
+                    "phase.start",
+                    "phase.exit",
+                    "phase.delete",
+                    "phase.sandbox-stop",
+                    "phase.sandbox-remove",
+                ],
+                "lifecycle.wall",
+            ),
+            (
                 "create + start + exit + delete = lifecycle",
                 &["phase.create", "phase.start", "phase.exit", "phase.delete"][..],
                 "lifecycle.wall",
             ),
         ] {
+            // The phases of a pod are not those of a container alone.
+            if median("phase.sandbox").is_some() != parts.contains(&"phase.sandbox") {
+                continue;
+            }
             // Ratios within each lifecycle, then their median: sums of medians do not close.
             let ratios: Vec<f64> = record
                 .blocks

@@ -20,9 +20,78 @@ pub enum CgroupView {
     V2,
 }
 
-/// A runtime to measure.
+/// Which interface is driven; the targets of one run share it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Interface {
+    /// The command line of an OCI runtime.
+    Oci,
+    /// The gRPC services of a CRI endpoint.
+    Cri,
+}
+
+/// What is measured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Target {
+#[serde(untagged)]
+pub enum Target {
+    /// An OCI runtime.
+    Oci(OciTarget),
+    /// A CRI endpoint with one of its handlers.
+    Cri(CriTarget),
+}
+
+impl Target {
+    /// Its short name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Oci(oci) => &oci.name,
+            Self::Cri(cri) => &cri.name,
+        }
+    }
+
+    /// The same under another name.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        match &mut self {
+            Self::Oci(oci) => name.clone_into(&mut oci.name),
+            Self::Cri(cri) => name.clone_into(&mut cri.name),
+        }
+        self
+    }
+
+    /// How it is driven.
+    pub const fn interface(&self) -> Interface {
+        match self {
+            Self::Oci(_) => Interface::Oci,
+            Self::Cri(_) => Interface::Cri,
+        }
+    }
+
+    /// What it sees of the cgroups; an endpoint's daemon sees what it sees.
+    pub const fn cgroups(&self) -> CgroupView {
+        match self {
+            Self::Oci(oci) => oci.cgroups,
+            Self::Cri(_) => CgroupView::Host,
+        }
+    }
+}
+
+/// A CRI endpoint to measure. It must be running; whoever started it stops it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CriTarget {
+    /// Short name for the reports; unique within a run.
+    pub name: String,
+    /// Socket of the runtime service.
+    pub socket: PathBuf,
+    /// Socket of the image service, when it is another one.
+    pub image_socket: Option<PathBuf>,
+    /// Runtime handler; empty for the endpoint's default.
+    pub handler: String,
+}
+
+/// An OCI runtime to measure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OciTarget {
     /// Short name for the reports; unique within a run.
     pub name: String,
     /// The executable.
@@ -88,6 +157,12 @@ pub struct LoadPlan {
     pub density_memory_mib: u64,
     /// Lifecycles per batch and number of batches for churn.
     pub churn: (usize, usize),
+    /// Content of the layer that the image scenario pulls, MiB.
+    #[serde(default)]
+    pub image_mib: usize,
+    /// Output of the container in the log scenario, KiB.
+    #[serde(default)]
+    pub log_kib: usize,
 }
 
 impl Default for LoadPlan {
@@ -99,6 +174,8 @@ impl Default for LoadPlan {
             density: 100,
             density_memory_mib: 2_048,
             churn: (10, 15),
+            image_mib: 8,
+            log_kib: 4_096,
         }
     }
 }
@@ -112,12 +189,17 @@ impl BenchPlan {
             .iter()
             .filter_map(|name| crate::scenario::find(name))
             .map(|scenario| match scenario.kind {
-                Kind::Paired(paired) => self.decides(paired.decides).len(),
+                Kind::Paired(paired) => self.decides(paired.decides(self.interface())).len(),
                 Kind::Throughput => self.load.workers.len(),
                 Kind::OpenLoop | Kind::Density | Kind::Churn => 0,
             })
             .sum();
         per_candidate * self.targets.len().saturating_sub(1)
+    }
+
+    /// How the targets are driven.
+    pub fn interface(&self) -> Interface {
+        self.targets.first().map_or(Interface::Oci, Target::interface)
     }
 
     /// Those of a scenario's deciding metrics that this plan lets decide.

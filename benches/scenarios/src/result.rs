@@ -1,6 +1,7 @@
 //! A finished run as data: raw samples, verdicts, curves, and what they were measured under.
 
 use crate::environment::{Key, Noise};
+use crate::history::Drift;
 use crate::metric::Profile;
 use crate::metric::Unit;
 use crate::plan::{LoadPlan, Target};
@@ -45,6 +46,9 @@ pub struct BenchRun {
     pub scenarios: Vec<ScenarioResult>,
     /// Why the whole run must not be used, if so (the sentinel alarmed, it was cut short ...).
     pub void: Option<String>,
+    /// Against an earlier run that serves as a standard, if one was given.
+    #[serde(default)]
+    pub drifts: Vec<Drift>,
     /// Things a reader should know.
     pub notes: Vec<String>,
 }
@@ -189,7 +193,8 @@ impl BenchRun {
         let compared =
             self.scenarios.iter().flat_map(|s| &s.comparisons).filter(|c| !c.sentinel).map(|c| c.verdict);
         let alarms = self.scenarios.iter().flat_map(|s| &s.curves).filter(|c| c.alarm).map(|_| Verdict::Fail);
-        compared.chain(alarms).max_by_key(|v| rank(*v))
+        let drifts = self.drifts.iter().filter(|d| d.worse).map(|_| Verdict::Fail);
+        compared.chain(alarms).chain(drifts).max_by_key(|v| rank(*v))
     }
 
     /// The harness's own time inside a measured start: the median over all lifecycles, microseconds.

@@ -6,7 +6,7 @@
 use crate::error::BenchError;
 use crate::inject::{INJECT, Injection, RUNTIME, SCRATCH};
 use crate::metric::Profile;
-use crate::plan::{BenchPlan, LoadPlan, Target};
+use crate::plan::{BenchPlan, LoadPlan, OciTarget, Target};
 use crate::result::BenchRun;
 use crate::{Progress, run};
 use plimsoll_bench_stats::gate::Verdict;
@@ -20,7 +20,7 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 pub struct SelftestPlan {
     /// A runtime that works; it is wrapped.
-    pub runtime: Target,
+    pub runtime: OciTarget,
     /// The program that becomes the wrapper when [`INJECT`] is set (see [`crate::inject::wrapper_main`]).
     pub wrapper: PathBuf,
     /// The guest.
@@ -204,7 +204,8 @@ pub fn run_all(
                 (RUNTIME.to_owned(), plan.runtime.program.display().to_string()),
                 (SCRATCH.to_owned(), dir.display().to_string()),
             ]);
-            Ok::<_, BenchError>(Target { name: name.to_owned(), program: plan.wrapper.clone(), ..target })
+            let name = name.to_owned();
+            Ok::<_, BenchError>(Target::Oci(OciTarget { name, program: plan.wrapper.clone(), ..target }))
         };
         let targets = vec![target("plain", row.baseline)?, target("injected", row.injection)?];
         let mut bench = BenchPlan::new(targets, vec![row.scenario.to_owned()], plan.guest.clone());

@@ -3,9 +3,11 @@
 use crate::arm::Arm;
 use crate::bundle::{self, Guest};
 use crate::cgroup::Parent;
+use crate::cri;
 use crate::environment::Key;
 use crate::error::BenchError;
-use crate::plan::{BenchPlan, Target};
+use crate::place::{Place, Step};
+use crate::plan::{BenchPlan, Interface, Target};
 use crate::result::TargetInfo;
 use crate::slot::Slot;
 use crate::sys;
@@ -34,6 +36,8 @@ pub struct Session {
     pub infos: Vec<TargetInfo>,
     /// Things a reader should know.
     pub notes: Vec<String>,
+    /// What CRI endpoints pull from, if there are any.
+    images: Option<std::sync::Arc<cri::Images>>,
     dir: tempfile::TempDir,
 }
 
@@ -41,8 +45,10 @@ impl Session {
     /// Sets everything up and lets each target prove itself with one lifecycle.
     pub fn open(plan: &BenchPlan) -> Result<Self, BenchError> {
         check(plan)?;
-        rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))
-            .map_err(|e| BenchError::System { what: "become a child subreaper", source: e.into() })?;
+        if plan.interface() == Interface::Oci {
+            rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))
+                .map_err(|e| BenchError::System { what: "become a child subreaper", source: e.into() })?;
+        }
         let base = fs::canonicalize(&plan.work_dir)
             .map_err(BenchError::file("find the work directory", &plan.work_dir))?;
         let dir = tempfile::Builder::new()
@@ -61,54 +67,82 @@ impl Session {
         let parent = Parent::claim(format!("/{tag}")).map_err(BenchError::system("claim a cgroup"))?;
         let scheduler = if plan.fifo { "fifo" } else { "other" };
         let key = Key::of_host(scheduler, &digest(&plan.guest)?.0, dir.path());
-        let mut session = Self { arms: Vec::new(), floor, parent, root, key, infos: Vec::new(), notes, dir };
+        let images = match plan.interface() {
+            Interface::Oci => None,
+            Interface::Cri => {
+                parent.create_everywhere().map_err(BenchError::system("make the run's cgroup"))?;
+                let inside = plan.inside.as_deref().filter(|_| plan.scenarios.iter().any(|s| s == "inside"));
+                Some(cri::Images::serve(&plan.guest, inside, &tag, &plan.load)?)
+            }
+        };
+        let infos = Vec::new();
+        let mut session = Self { arms: Vec::new(), floor, parent, root, key, infos, notes, images, dir };
         for target in &plan.targets {
             session.add_arm(target, plan)?;
         }
         if plan.sentinel {
-            let mut copy = plan.targets[0].clone();
-            copy.name.push('\'');
+            let copy = plan.targets[0].clone().named(&format!("{}'", plan.targets[0].name()));
             session.add_arm(&copy, plan)?;
             session.infos.pop();
         }
         Ok(session)
     }
 
-    /// A new slot; `name` must be unique in the run.
-    pub fn slot(&self, target: &Target, name: &str, timeout: Duration) -> Result<Slot, BenchError> {
-        self.slot_under(target, name, self.parent.path(), timeout)
-    }
-
-    /// A new slot below another cgroup of the run.
-    pub fn slot_under(
+    /// A new place; `name` must be unique in the run. It lies below the run's cgroup, or below another one of
+    /// the run.
+    pub fn place(
         &self,
         target: &Target,
         name: &str,
-        parent: &str,
+        parent: Option<&str>,
         timeout: Duration,
-    ) -> Result<Slot, BenchError> {
-        Slot::new(target, self.dir.path(), &self.root, parent, name, timeout)
-            .map_err(BenchError::file("prepare a slot in", self.dir.path()))
+    ) -> Result<Box<dyn Place>, BenchError> {
+        let parent = parent.unwrap_or(self.parent.path());
+        let dir = self.dir.path();
+        let file = BenchError::file("prepare a place in", dir);
+        Ok(match target {
+            Target::Oci(oci) => {
+                Box::new(Slot::new(oci, dir, &self.root, parent, name, timeout).map_err(file)?)
+            }
+            Target::Cri(cri) => {
+                let images = self
+                    .images
+                    .clone()
+                    .ok_or_else(|| BenchError::Plan("a CRI endpoint in a run of OCI runtimes".into()))?;
+                let home = cri::Home { dir: dir.to_owned(), root: self.root.clone(), images };
+                Box::new(cri::Pod::new(cri, home, parent, name, timeout).map_err(file)?)
+            }
+        })
     }
 
     fn add_arm(&mut self, target: &Target, plan: &BenchPlan) -> Result<(), BenchError> {
-        let slot = self.slot(target, &format!("a{}", self.arms.len()), plan.timeout)?;
-        let arm = Arm::start(slot, target.cgroups, plan.fifo)?;
-        let fail = |reason: String| BenchError::Target { target: target.name.clone(), reason };
+        let fail = |reason: String| BenchError::Target { target: target.name().to_owned(), reason };
+        let identity = match target {
+            Target::Oci(oci) => Identity::of_program(&oci.program)?,
+            Target::Cri(cri) => cri::identity(cri).map_err(|f| fail(f.to_string()))?,
+        };
+        let place = self.place(target, &format!("a{}", self.arms.len()), None, plan.timeout)?;
+        let arm = Arm::start(place, plan.fifo)?;
         // The kernel refuses real-time processes in a cpu cgroup that has no real-time budget.
         let hint = if plan.fifo { " (with SCHED_FIFO; try without it)" } else { "" };
         let guest_clock = arm.call(prove)?.map_err(|f| fail(format!("{f}{hint}")))?;
-        let (digest, bytes) = digest(&target.program)?;
-        let version = version(&target.program);
-        self.infos.push(TargetInfo { target: target.clone(), version, digest, bytes, guest_clock });
+        self.notes.extend(identity.note.map(|note| format!("{}: {note}", target.name())));
+        self.infos.push(TargetInfo {
+            target: target.clone(),
+            version: identity.version,
+            digest: identity.digest,
+            bytes: identity.bytes,
+            guest_clock,
+        });
         self.arms.push(arm);
         Ok(())
     }
 
     /// Takes everything down and reports what could not be removed.
     pub fn close(self) -> Result<(), BenchError> {
-        let Self { arms, floor, parent, dir, .. } = self;
+        let Self { arms, floor, parent, dir, images, .. } = self;
         drop(arms);
+        drop(images);
         drop(floor);
         let path = parent.path().to_owned();
         drop(parent);
@@ -121,14 +155,33 @@ impl Session {
     }
 }
 
+/// What a target is, for the reports and for the refusal to continue another one's run.
+pub(crate) struct Identity {
+    /// First line of its version.
+    pub version: String,
+    /// SHA-256 of its executable in hex.
+    pub digest: String,
+    /// Size of the executable, bytes.
+    pub bytes: u64,
+    /// What a reader should know.
+    pub note: Option<String>,
+}
+
+impl Identity {
+    fn of_program(program: &Path) -> Result<Self, BenchError> {
+        let (digest, bytes) = digest(program)?;
+        Ok(Self { version: version(program), digest, bytes, note: None })
+    }
+}
+
 /// Whether the guest's stamps are usable; fails when the target cannot do a lifecycle at all.
-fn prove(slot: &mut Slot) -> Result<bool, crate::slot::Failure> {
-    match slot.cold_start() {
+fn prove(place: &mut dyn Place) -> Result<bool, crate::slot::Failure> {
+    match place.perform(Step::ColdStart) {
         Ok(_) => Ok(true),
         Err(failure) if failure.why.contains("outside the lifecycle") => {
             // A guest kernel of its own has a clock of its own: use the arrival of the first byte.
-            slot.guest_clock = false;
-            slot.cold_start().map(|_| false)
+            place.set_guest_clock(false);
+            place.perform(Step::ColdStart).map(|_| false)
         }
         Err(failure) => Err(failure),
     }
@@ -143,11 +196,19 @@ fn check(plan: &BenchPlan) -> Result<(), BenchError> {
         return wrong("no scenario".into());
     }
     for (i, target) in plan.targets.iter().enumerate() {
-        if plan.targets[..i].iter().any(|t| t.name == target.name) {
-            return wrong(format!("two targets are named `{}`; name one of them otherwise", target.name));
+        if plan.targets[..i].iter().any(|t| t.name() == target.name()) {
+            return wrong(format!("two targets are named `{}`; name one of them otherwise", target.name()));
         }
-        if !target.program.is_absolute() || !target.program.is_file() {
-            return wrong(format!("{} is not an absolute path of a program", target.program.display()));
+        if target.interface() != plan.interface() {
+            return wrong(
+                "OCI runtimes and CRI endpoints do different work: compare each kind in a run of its own"
+                    .into(),
+            );
+        }
+        if let Target::Oci(oci) = target
+            && (!oci.program.is_absolute() || !oci.program.is_file())
+        {
+            return wrong(format!("{} is not an absolute path of a program", oci.program.display()));
         }
     }
     for name in plan.metrics.iter().flatten() {
@@ -156,9 +217,10 @@ fn check(plan: &BenchPlan) -> Result<(), BenchError> {
         }
     }
     for name in &plan.scenarios {
-        if crate::scenario::find(name).is_none() {
-            let known: Vec<&str> = crate::scenario::SCENARIOS.iter().map(|s| s.name).collect();
-            return wrong(format!("no scenario `{name}`; there are {}", known.join(", ")));
+        let known = crate::scenario::SCENARIOS.iter().filter(|s| s.is_for(plan.interface()));
+        if !known.clone().any(|s| s.name == name) {
+            let known: Vec<&str> = known.map(|s| s.name).collect();
+            return wrong(format!("these targets have no scenario `{name}`; they have {}", known.join(", ")));
         }
     }
     Ok(())
@@ -186,7 +248,7 @@ fn start_floor(root: &Path, notes: &mut Vec<String>) -> Option<FloorServer> {
 }
 
 /// SHA-256 in hex, and the size.
-fn digest(path: &Path) -> Result<(String, u64), BenchError> {
+pub(crate) fn digest(path: &Path) -> Result<(String, u64), BenchError> {
     let mut file = fs::File::open(path).map_err(BenchError::file("read", path))?;
     let mut hash = Sha256::new();
     let bytes = io::copy(&mut file, &mut HashWriter(&mut hash)).map_err(BenchError::file("read", path))?;

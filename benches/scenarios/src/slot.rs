@@ -5,7 +5,8 @@
 
 use crate::bundle::{self, Guest};
 use crate::cgroup;
-use crate::plan::Target;
+use crate::place::{Place, Reading, Residue, Step, best_of_three};
+use crate::plan::OciTarget;
 use crate::sys::now_ns;
 use crate::sys::process::{self, Command, Ended, Reaper, Stdio, Usage};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -82,7 +83,7 @@ pub struct Call {
 /// A place in which one container at a time lives: its bundles, its state directory, its cgroup.
 pub struct Slot {
     /// The runtime.
-    pub target: Target,
+    pub target: OciTarget,
     /// Its state directory.
     pub state: PathBuf,
     /// The cgroup path of the slot.
@@ -106,6 +107,8 @@ pub struct Slot {
     null: File,
     env: Vec<(String, String)>,
     scratch: PathBuf,
+    /// Where all slots of the run are, and the cgroup above this one: for siblings.
+    home: (PathBuf, String),
 }
 
 /// A container that stays for several measurements.
@@ -163,7 +166,7 @@ impl Pipes {
 impl Slot {
     /// Prepares a slot below `dir`; `name` distinguishes it from all other slots of the run.
     pub fn new(
-        target: &Target,
+        target: &OciTarget,
         dir: &Path,
         root: &Path,
         cgroup_parent: &str,
@@ -205,6 +208,7 @@ impl Slot {
             null: File::options().read(true).write(true).open("/dev/null")?,
             env,
             scratch,
+            home: (dir.to_owned(), cgroup_parent.to_owned()),
         })
     }
 
@@ -413,6 +417,66 @@ impl Slot {
     /// New pipes for a call.
     pub fn pipes() -> Result<Pipes, Failure> {
         Pipes::new().map_err(Failure::io("pipes"))
+    }
+}
+
+impl Place for Slot {
+    fn perform(&mut self, step: Step) -> Result<Sample, Failure> {
+        match step {
+            Step::ColdStart => self.cold_start(),
+            Step::ColdCache => self.cold_cache_start(),
+            Step::Once | Step::Cycle => self.run_once(),
+            Step::Settle => self.settle(),
+            Step::Dismiss => self.dismiss().map(|()| Sample::default()),
+            Step::Exec => self.exec_once(),
+            Step::Stop => self.stop_once(),
+            Step::Inside => self.inside_once(),
+            Step::ExecStream | Step::Network | Step::Pull | Step::Log => {
+                Err(Failure::new("driver", "the command line of an OCI runtime has no such thing"))
+            }
+        }
+    }
+
+    fn set_guest_clock(&mut self, shared: bool) {
+        self.guest_clock = shared;
+    }
+
+    fn set_concurrent(&mut self) {
+        self.concurrent = true;
+    }
+
+    fn enter(&mut self) -> io::Result<()> {
+        crate::arm::enter_view(self.target.cgroups)
+    }
+
+    fn tidy(&mut self) {
+        cgroup::tidy_bare(&self.cgroup);
+    }
+
+    fn sibling(&self, name: &str) -> io::Result<Box<dyn Place>> {
+        let (dir, parent) = &self.home;
+        let mut other = Self::new(&self.target, dir, &self.root, parent, name, self.timeout)?;
+        other.state.clone_from(&self.state);
+        other.guest_clock = self.guest_clock;
+        Ok(Box::new(other))
+    }
+
+    fn residue(&mut self) -> Vec<Residue> {
+        crate::churn::residue(self)
+    }
+
+    fn readings(&mut self) -> Vec<Reading> {
+        let list = best_of_three(|| {
+            let pipes = Self::pipes()?;
+            let list = self.command(&["list"], &pipes)?;
+            let call = self.call("list", &list, &pipes, &mut Some(0))?;
+            Ok((call.ended_ns - call.asked_ns) as f64 / 1e6)
+        });
+        let overhead = crate::memory::descendants_outside_kib(&self.home.1);
+        vec![
+            Reading { name: "density.list", y: "list, ms", value: list },
+            Reading { name: "density.overhead", y: "PSS outside of the cgroup, KiB", value: overhead },
+        ]
     }
 }
 

@@ -7,6 +7,7 @@ mod place;
 pub use endpoint::{ContainerdArgs, ExportArgs, ImagesVerb, Layout, PushArgs, TestbedVerb};
 pub use place::{Accelerate, Cgroups, NodeArgs, VmBuildArgs, VmRunArgs, VmVerb};
 
+pub use crate::bench::args::BenchArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -317,50 +318,6 @@ pub enum ReportVerb {
         #[arg(long, default_value = "human")]
         format: Shape,
     },
-}
-
-/// `plimsoll bench`.
-#[derive(Debug, Clone, Args)]
-pub struct BenchArgs {
-    /// Targets as for `run`; the first is the baseline. `?inject=DEFECT` wraps one in a known defect.
-    #[arg(short = 't', long = "target", required = true)]
-    pub target: Vec<String>,
-    /// Scenarios: cold-start, lifecycle, throughput, density, ... Repeat for more.
-    #[arg(short, long = "scenario", default_value = "cold-start")]
-    pub scenario: Vec<String>,
-    /// An earlier result to continue: its evidence is added to.
-    #[arg(long)]
-    pub baseline: Option<PathBuf>,
-    /// Gate profile: release, strict or smoke.
-    #[arg(long, default_value = "release")]
-    pub gate: String,
-    /// Seed of every random choice.
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
-    /// Longest time per scenario, in seconds.
-    #[arg(long, default_value_t = 60)]
-    pub budget: u64,
-    /// Most live containers in the density scenario.
-    #[arg(long, default_value_t = 50)]
-    pub density: usize,
-    /// Test the benchmark itself: inject known defects into the first target.
-    #[arg(long)]
-    pub selftest: bool,
-    /// Add a copy of the baseline that voids the result when it differs.
-    #[arg(long)]
-    pub sentinel: bool,
-    /// Run the lifecycles in the real-time class `SCHED_FIFO`.
-    #[arg(long)]
-    pub fifo: bool,
-    /// Repeat the comparison so many times and count the verdicts: false alarms and power of the gate.
-    #[arg(long, conflicts_with_all = ["selftest", "output", "exports"])]
-    pub repeat: Option<u64>,
-    /// Write the result as JSON here; bench.json in the output directory when absent.
-    #[arg(short, long)]
-    pub output: Option<PathBuf>,
-    /// Also write HTML, CSV, Markdown, Bencher, github-action-benchmark and OpenMetrics files into this directory.
-    #[arg(long)]
-    pub exports: Option<PathBuf>,
 }
 
 /// `plimsoll selftest`.

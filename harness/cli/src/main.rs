@@ -44,6 +44,12 @@ fn main() -> std::process::ExitCode {
         plimsoll_vm::guest::main(arguments.get(1).is_some_and(|a| a == "again"));
         return ExitCode::Trouble.code().into();
     }
+    // The injecting wrapper may stand in front of a bundled runtime, and then has the first word.
+    if std::env::var_os(plimsoll_bench_scenarios::inject::INJECT).is_some()
+        && let Some(code) = plimsoll_bench_scenarios::inject::wrapper_main()
+    {
+        return code;
+    }
     match arguments.get(1).and_then(|a| a.to_str()) {
         Some(plimsoll_engine::pool::WORKER_VERB) => {
             return plimsoll_engine::worker::main(suites::ALL).into();

@@ -42,9 +42,14 @@ fn allowed(room: &str) -> Option<&'static [&'static str]> {
         "harness/kit" => Some(&["plimsoll-model", "plimsoll-images", "plimsoll-case", "plimsoll-cri-client"]),
         "harness/engine" => Some(&["plimsoll-model", "plimsoll-kit", "plimsoll-case"]),
         "reports" | "benches/stats" => Some(&["plimsoll-model"]),
-        "benches/scenarios" => {
-            Some(&["plimsoll-model", "plimsoll-kit", "plimsoll-case", "plimsoll-bench-stats"])
-        }
+        "benches/scenarios" => Some(&[
+            "plimsoll-model",
+            "plimsoll-kit",
+            "plimsoll-case",
+            "plimsoll-bench-stats",
+            "plimsoll-cri-client",
+            "plimsoll-images",
+        ]),
         "runtime-under-test/cri" => Some(&["plimsoll-oci"]),
         "harness/cli" | "benches/micro" => None,
         room if room.starts_with("suites/") => Some(&[

@@ -35,7 +35,7 @@ pub struct Options {
     pub scale: f64,
     /// Bytes of a message in either direction.
     pub message_limit: usize,
-    /// Records kept.
+    /// Records kept; 0 for none, which saves the time of making them.
     pub records: usize,
 }
 
@@ -108,6 +108,11 @@ impl Client {
         self.deadline.unwrap_or_else(|| Duration::from_secs(rpc.seconds).mul_f64(self.options.scale))
     }
 
+    /// Text for the record of a call; empty when none are kept, since making it costs time.
+    fn text<T: Debug>(&self, message: &T) -> String {
+        if self.records.wanted() { text_of(message) } else { String::new() }
+    }
+
     fn grpc(&self, service: Service) -> Grpc<Channel> {
         let channel = match service {
             Service::Runtime => self.runtime.clone(),
@@ -144,7 +149,7 @@ impl Client {
         R: Debug + Send + Sync + 'static,
     {
         let (started, clock) = (SystemTime::now(), Instant::now());
-        let asked = text_of(&request);
+        let asked = self.text(&request);
         let mut grpc = self.grpc(service);
         let answer = timeout(deadline + GRACE, async {
             grpc.ready().await.map_err(|e| Status::from_error(e.into()))?;
@@ -161,7 +166,7 @@ impl Client {
             Err(_) => Err(CallError::deadline(name, took)),
         };
         let (text, code) = match &result {
-            Ok(response) => (text_of(response), Code::Ok),
+            Ok(response) => (self.text(response), Code::Ok),
             Err(error) => (error.message.clone(), error.code),
         };
         self.records.add(name, asked, text, code, started, took);
@@ -175,7 +180,7 @@ impl Client {
     {
         let (started, clock) = (SystemTime::now(), Instant::now());
         let deadline = self.deadline_of(rpc);
-        let asked = text_of(&request);
+        let asked = self.text(&request);
         let mut grpc = self.grpc(rpc.service);
         let opened = timeout(deadline + GRACE, async {
             grpc.ready().await.map_err(|e| Status::from_error(e.into()))?;

@@ -40,6 +40,11 @@ impl Records {
         Self { inner: Arc::default(), limit }
     }
 
+    /// Whether any are kept: if not, nobody needs their texts.
+    pub(crate) fn wanted(&self) -> bool {
+        self.limit > 0
+    }
+
     pub(crate) fn add(
         &self,
         rpc: &'static str,
@@ -49,6 +54,9 @@ impl Records {
         started: SystemTime,
         took: Duration,
     ) {
+        if !self.wanted() {
+            return;
+        }
         let started = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
         let code = format!("{code:?}");
         let record = Record { rpc, request, response, code, started, nanoseconds: took.as_nanos() };

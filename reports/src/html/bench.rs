@@ -66,17 +66,28 @@ struct Gate {
 }
 
 pub(super) fn body(view: &View<'_>) -> String {
-    let read = view.run.benches.iter().filter_map(|(name, value)| Some((name, BenchRun::read(value)?)));
-    let runs: Vec<Bench> = read.take(20).map(|(name, run)| bench(name, &run)).collect();
+    let read =
+        view.run.benches.iter().filter_map(|(name, value)| Some((name.as_str(), BenchRun::read(value)?)));
+    all(&read.take(20).collect::<Vec<_>>())
+}
+
+/// The same for results that belong to no run.
+pub(super) fn all(runs: &[(&str, BenchRun)]) -> String {
+    let runs: Vec<Bench> = runs.iter().map(|(name, run)| bench(name, run)).collect();
     if runs.is_empty() { String::new() } else { Body { runs }.render().unwrap_or_default() }
 }
 
-fn bench(name: &str, run: &BenchRun) -> Bench {
-    let (class, verdict) = match run.finding() {
+/// Class of the finding and its sentence.
+pub(super) fn sentence(run: &BenchRun) -> (&'static str, &'static str) {
+    match run.finding() {
         Finding::Fine => ("p", "✓ No regression was shown."),
         Finding::CannotTell => ("e", "? The benchmark cannot tell."),
         Finding::Regression => ("f", "✗ A regression or a defect was shown."),
-    };
+    }
+}
+
+fn bench(name: &str, run: &BenchRun) -> Bench {
+    let (class, verdict) = sentence(run);
     let void =
         run.void.as_ref().map(|why| format!(" The run is void: {}.", one_line(why))).unwrap_or_default();
     let mut facts = vec![
@@ -113,6 +124,7 @@ fn scenario(s: &Scenario) -> Shown {
     let mut says: Vec<Says> = compared.clone().map(comparison_says).collect();
     says.extend(s.curves.iter().filter(|c| !c.says.is_empty()).map(curve_says));
     let mut figures: Vec<Figure> = start_figures(s);
+    figures.extend(waterfall(s));
     figures.extend(curve_figures(&s.curves));
     Shown {
         title: one_line(if s.title.is_empty() { &s.name } else { &s.title }),
@@ -245,6 +257,48 @@ fn start_figures(s: &Scenario) -> Vec<Figure> {
         figure(ecdf, format!("{metric}: distribution over all runs"), &table),
     ];
     made.into_iter().flatten().collect()
+}
+
+/// The phases of a lifecycle in their order, by name in the results.
+const PHASES: [&str; 7] = [
+    "phase.sandbox",
+    "phase.create",
+    "phase.start",
+    "phase.exit",
+    "phase.delete",
+    "phase.sandbox-stop",
+    "phase.sandbox-remove",
+];
+
+/// Where the time of a lifecycle goes: the median of each phase, one bar per target.
+fn waterfall(s: &Scenario) -> Option<Figure> {
+    let median = |arm: &crate::bench::Arm, phase: &str| {
+        let series = arm.series.iter().find(|x| x.metric == phase)?;
+        Some(series.summary.as_ref()?.p50)
+    };
+    let shown: Vec<&str> =
+        PHASES.into_iter().filter(|p| s.arms.iter().any(|a| median(a, p).is_some())).collect();
+    // One phase alone is no sequence.
+    if shown.len() < 3 {
+        return None;
+    }
+    let bars: Vec<(String, Vec<f64>)> = s
+        .arms
+        .iter()
+        .map(|a| (one_line(&a.target), shown.iter().map(|p| median(a, p).unwrap_or(0.0)).collect()))
+        .collect();
+    let names: Vec<String> = shown.iter().map(|p| p.trim_start_matches("phase.").to_owned()).collect();
+    let title = format!("{}: phases", one_line(&s.title));
+    let svg = chart::waterfall(&title, "ms, median of each phase", &names, &bars)?;
+    let row = |(name, values): &(String, Vec<f64>)| {
+        std::iter::once(name.clone()).chain(values.iter().map(|v| number(*v))).collect()
+    };
+    Some(Figure {
+        caption: "Where the time goes: the phases of a lifecycle, one after the other".to_owned(),
+        svg,
+        rows: bars.iter().map(row).collect(),
+        columns: std::iter::once("target".to_owned()).chain(names).collect(),
+    })
 }
 
 /// One figure per curve name, one line per target.

@@ -172,6 +172,60 @@ pub(super) fn ladder(title: &str, x: &str, rungs: &[Rung]) -> Option<String> {
     })
 }
 
+/// What happens one after the other: one bar per name, its parts in order of time.
+pub(super) fn waterfall(
+    title: &str,
+    x: &str,
+    parts: &[String],
+    bars: &[(String, Vec<f64>)],
+) -> Option<String> {
+    let width = |values: &[f64]| values.iter().copied().filter(|v| v.is_finite() && *v > 0.0).sum::<f64>();
+    let right = bars.iter().map(|(_, values)| width(values)).fold(0.0, f64::max);
+    if right <= 0.0 || parts.is_empty() {
+        return None;
+    }
+    let n = bars.len() as f64;
+    // Room for the legend above the bars.
+    let legend = parts.len().div_ceil(4) as f64 * 0.45;
+    svg(title, 100 + 52 * bars.len() as u32, |root| {
+        let mut chart = ChartBuilder::on(root)
+            .margin(12)
+            .x_label_area_size(44)
+            .build_cartesian_2d(0.0..right * 1.03, 0.0..n + legend)?;
+        chart
+            .configure_mesh()
+            .x_desc(label(x))
+            .disable_y_mesh()
+            .disable_y_axis()
+            .label_style(("sans-serif", 15))
+            .axis_desc_style(("sans-serif", 15))
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(BLACK.mix(0.15))
+            .x_label_formatter(&|v| number(*v))
+            .draw()?;
+        let style = || ("sans-serif", 15).into_font().color(&BLACK);
+        for (i, part) in parts.iter().enumerate() {
+            let at = ((i % 4) as f64 / 4.0 * right, n + legend - 0.1 - (i / 4) as f64 * 0.45);
+            let end = (at.0 + right * 0.02, at.1 - 0.25);
+            let colour = COLOURS[i % COLOURS.len()].mix(if i < COLOURS.len() { 1.0 } else { 0.55 });
+            chart.draw_series([Rectangle::new([at, end], colour.filled())])?;
+            chart.draw_series([Text::new(label(part), (end.0 + right * 0.01, at.1), style())])?;
+        }
+        for (row, (name, values)) in bars.iter().enumerate() {
+            let top = n - row as f64;
+            chart.draw_series([Text::new(label(name), (0.0, top - 0.05), style())])?;
+            let mut from = 0.0;
+            for (i, value) in values.iter().enumerate().filter(|(_, v)| v.is_finite() && **v > 0.0) {
+                let colour = COLOURS[i % COLOURS.len()].mix(if i < COLOURS.len() { 1.0 } else { 0.55 });
+                let bar = Rectangle::new([(from, top - 0.45), (from + value, top - 0.9)], colour.filled());
+                chart.draw_series([bar])?;
+                from += value;
+            }
+        }
+        Ok(())
+    })
+}
+
 /// Draws into a string; black becomes the colour of the page's text.
 fn svg(title: &str, height: u32, draw: impl FnOnce(&Area<'_>) -> Drawn) -> Option<String> {
     let mut text = String::new();

@@ -4,6 +4,7 @@
 //! policy in the page allows only the style and the script that were rendered with it, by their hashes.
 
 mod bench;
+mod bench_page;
 mod cases;
 mod changes;
 mod chart;
@@ -14,6 +15,8 @@ mod method;
 mod nodes;
 mod selftest;
 mod targets;
+
+pub use bench_page::bench_page;
 
 use askama::Template;
 use base64::Engine as _;

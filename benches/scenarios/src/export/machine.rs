@@ -44,6 +44,7 @@ const fn unit_name(unit: Unit) -> &'static str {
         Unit::Count => "count",
         Unit::Kibibytes => "KiB",
         Unit::PerSecond => "1/s",
+        Unit::MegabytesPerSecond => "MB/s",
         Unit::Times => "x",
     }
 }
@@ -145,6 +146,7 @@ pub fn open_metrics(run: &BenchRun) -> String {
                     Unit::Microseconds => ("seconds", 1e-6),
                     Unit::Kibibytes => ("bytes", 1024.0),
                     Unit::Times => ("ratio", 1.0),
+                    Unit::MegabytesPerSecond => ("bytes_per_second", 1e6),
                     Unit::Count | Unit::PerSecond => ("", 1.0),
                 };
                 let name = family(&series.metric, unit);

@@ -1,11 +1,8 @@
 //! Renderings of a run: pure functions from [`BenchRun`] to text.
 
-mod html;
 mod machine;
-mod svg;
 mod text;
 
-pub use html::html;
 pub use machine::{ActionFiles, bencher, csv, github_action, open_metrics};
 pub use text::{markdown, text};
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::environment::{Key, Noise};
 use crate::judge::{Judge, conclude};
 use crate::metric::{Profile, Unit};
-use crate::plan::{CgroupView, LoadPlan, Target};
+use crate::plan::{CgroupView, LoadPlan, OciTarget, Target};
 use crate::result::{ArmResult, Curve, ScenarioResult, Series, TargetInfo};
 use crate::slot::{Failure, Sample};
 use plimsoll_bench_stats::describe;
@@ -69,19 +69,20 @@ pub fn sample_run() -> BenchRun {
             cut_short: None,
         }],
         void: None,
+        drifts: vec![],
         notes: vec![],
     }
 }
 
 fn info(name: &str) -> TargetInfo {
     TargetInfo {
-        target: Target {
+        target: Target::Oci(OciTarget {
             name: name.into(),
             program: "/bin/true".into(),
             args: vec![],
             env: vec![],
             cgroups: CgroupView::Host,
-        },
+        }),
         version: "1".into(),
         digest: "00".into(),
         bytes: 1,
@@ -131,21 +132,6 @@ fn the_run_fails_and_every_rendering_says_so() {
 }
 
 #[test]
-fn the_page_is_whole_escaped_and_draws() {
-    let page = html(&sample_run());
-    assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"));
-    assert!(page.contains("class=\"FAIL\"") && page.contains("+30.0 %"));
-    assert!(page.contains("<polyline") && page.contains("180.000"));
-    assert!(page.contains("c&quot;d,e") && page.contains("&lt;no&gt;") && !page.contains("<no>"));
-    for (open, close) in
-        [("<table", "</table>"), ("<section", "</section>"), ("<svg", "</svg>"), ("<ul", "</ul>")]
-    {
-        assert_eq!(page.matches(open).count(), page.matches(close).count(), "{open}");
-    }
-    assert!(!page.contains("<script") && !page.contains("http"));
-}
-
-#[test]
 fn csv_has_a_line_per_sample_and_point_and_quotes() {
     let text = csv(&sample_run());
     let lines: Vec<&str> = text.lines().collect();
@@ -184,4 +170,27 @@ fn open_metrics_is_grouped_in_base_units_and_ended() {
     assert!((0.01..0.017).contains(&value), "{line}");
     assert!(text.contains("target=\"c\\\"d,e\""), "{text}");
     assert!(text.contains("plimsoll_bench_failures{scenario=\"cold-start\",target=\"c\\\"d,e\"} 1"));
+}
+
+#[test]
+fn a_worse_ratio_than_in_an_earlier_run_is_told() {
+    use crate::history::against;
+    let now = sample_run();
+    let drifts = against(&now, &now).unwrap();
+    assert!(!drifts.is_empty() && drifts.iter().all(|d| !d.worse), "a run is no worse than itself");
+    let mut then = now.clone();
+    for m in &mut then.scenarios[0].comparisons[0].metrics {
+        m.report.ratio = Some(0.5);
+        m.report.interval.low = Some(0.45);
+        m.report.interval.high = Some(0.55);
+    }
+    let mut now = now;
+    now.drifts = against(&then, &now).unwrap();
+    assert!(now.drifts[0].worse);
+    assert_eq!(now.verdict(), Some(Verdict::Fail));
+    assert!(text(&now).contains("WORSE than"));
+    then.key.fields.insert("kernel".into(), "other".into());
+    then.targets[0].digest = "11".into();
+    let refused = against(&then, &now).unwrap_err().to_string();
+    assert!(refused.contains("kernel") && refused.contains("baseline target"), "{refused}");
 }

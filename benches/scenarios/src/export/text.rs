@@ -117,6 +117,19 @@ fn footer(out: &mut String, run: &BenchRun) {
     if let Some(gap) = run.harness_gap_us() {
         let _ = writeln!(out, "harness: {gap:.0} µs of its own inside a measured start (median)");
     }
+    for d in &run.drifts {
+        let ratio = |(mid, low, high): (f64, f64, f64)| format!("{mid:.3}x ({low:.3} to {high:.3})");
+        let word = if d.worse { "WORSE than" } else { "no worse than" };
+        let _ = writeln!(
+            out,
+            "{} {} {}: {} now, {word} {} in the earlier run",
+            d.scenario,
+            d.candidate,
+            d.metric,
+            ratio(d.now),
+            ratio(d.then)
+        );
+    }
     let (a, b) = &run.noise;
     let _ =
         writeln!(out, "host: load {:.2} before, {:.2} after; {:.1} s in all", a.load, b.load, run.seconds);

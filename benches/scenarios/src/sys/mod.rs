@@ -68,6 +68,13 @@ impl Term {
     }
 }
 
+/// A descriptor that the loop of the calling thread watches for input.
+pub fn watched(fd: std::os::fd::OwnedFd) -> std::io::Result<tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>> {
+    // SAFETY: the descriptor is owned by what is returned, and so stays open and the same for all its life.
+    let registered = unsafe { tokio::io::unix::AsyncFd::register(fd) };
+    registered.map_err(std::io::Error::from)
+}
+
 /// Puts the calling thread, and so what it starts, into `SCHED_FIFO` priority 1.
 pub fn become_fifo() -> std::io::Result<()> {
     let param = libc::sched_param { sched_priority: 1 };

@@ -133,6 +133,11 @@ impl Registry {
         self.shared.lock().store.remove_tag(repository, tag);
     }
 
+    /// Forgets a repository with its tags and blobs.
+    pub fn remove_repository(&self, repository: &str) {
+        self.shared.lock().store.remove_repository(repository);
+    }
+
     /// Who may read from now on.
     pub fn set_access(&self, access: Access) {
         self.shared.lock().access = access;

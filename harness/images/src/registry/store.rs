@@ -39,6 +39,11 @@ impl Store {
         }
     }
 
+    /// Forgets a repository with everything in it.
+    pub fn remove_repository(&mut self, repository: &str) {
+        self.repositories.remove(repository);
+    }
+
     /// A manifest by tag or digest, with the digest that the registry claims for it.
     pub fn manifest(&self, repository: &str, reference: &str) -> Option<(String, Blob)> {
         let repo = self.repositories.get(repository)?;
