@@ -89,18 +89,26 @@ pub fn directories(path: &str) -> Vec<PathBuf> {
     roots().into_iter().map(|root| root.join(inner)).filter(|dir| dir.is_dir()).collect()
 }
 
-/// How many cgroup directories lie below `path` in all hierarchies, the path itself not counted.
-pub fn count_below(path: &str) -> usize {
-    fn walk(dir: &Path) -> usize {
-        fs::read_dir(dir)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
-            .map(|e| 1 + walk(&e.path()))
-            .sum()
+/// The cgroup directories below `path` in all hierarchies, the path itself not among them.
+pub fn below(path: &str) -> Vec<PathBuf> {
+    fn walk(dir: &Path, out: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|t| t.is_dir()) {
+                walk(&entry.path(), out);
+                out.push(entry.path());
+            }
+        }
     }
-    directories(path).iter().map(|dir| walk(dir)).sum()
+    let mut out = Vec::new();
+    for dir in directories(path) {
+        walk(&dir, &mut out);
+    }
+    out
+}
+
+/// How many of them there are.
+pub fn count_below(path: &str) -> usize {
+    below(path).len()
 }
 
 /// CPU time that the cgroup `path` and all below it have used, nanoseconds; `None` where nothing accounts it.

@@ -21,6 +21,8 @@ use std::time::Instant;
 
 /// Batches that only warm up: caches, first-use files.
 const WARM_UP: usize = 3;
+/// Batches that give a slope.
+const ENOUGH: usize = 8;
 
 /// Runs the churn scenario, batch by batch, targets taking turns.
 pub fn drive(
@@ -31,6 +33,7 @@ pub fn drive(
 ) -> Result<ScenarioResult, BenchError> {
     let (cycles, batches) = plan.load.churn;
     let count = plan.targets.len();
+    let cycles = fitting(session, plan, cycles.max(1), count)?;
     let mut arms: Vec<ArmResult> = plan.targets.iter().map(|t| empty_arm(t.name())).collect();
     let mut readings: Vec<Vec<Vec<Residue>>> = vec![Vec::new(); count];
     let began = Instant::now();
@@ -78,6 +81,19 @@ pub fn drive(
     let mut out = result(scenario, arms, curves);
     out.cut_short = cut_short;
     Ok(out)
+}
+
+/// Cycles per batch that leave room for enough batches of every target in the budget: slow targets get fewer, never
+/// less than two.
+fn fitting(session: &Session, plan: &BenchPlan, wanted: usize, count: usize) -> Result<usize, BenchError> {
+    let clock = Instant::now();
+    for arm in session.arms.iter().take(count) {
+        // A failure here shows again in the batches, where it is counted.
+        arm.call(|place| place.perform(Step::ColdStart))?.ok();
+    }
+    let all = clock.elapsed().as_secs_f64() * (WARM_UP + ENOUGH) as f64;
+    let fit = (plan.budget.as_secs_f64() / all.max(1e-9)) as usize;
+    Ok(fit.clamp(2, wanted.max(2)))
 }
 
 fn curve(target: &str, name: &str, y: &str, exact: bool, points: Vec<(f64, f64)>, rng: &mut Rng) -> Curve {

@@ -110,7 +110,8 @@ fn ramp(session: &Session, plan: &BenchPlan, target: usize, parent: &Parent) -> 
             ramp.end = "interrupted".into();
             break;
         }
-        if began.elapsed() > plan.budget {
+        // Each target has its share of the scenario's time.
+        if began.elapsed() > plan.budget / plan.targets.len() as u32 {
             ramp.end = format!("the time budget of {:?} is used up", plan.budget);
             break;
         }

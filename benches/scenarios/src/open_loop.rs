@@ -14,7 +14,7 @@ use plimsoll_bench_stats::Rng;
 use plimsoll_bench_stats::openloop::{self, Arrivals, Objective, RateSearch, Request};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Workers: more requests than this cannot be under way at once.
 const OPEN_WORKERS: usize = 32;
@@ -38,7 +38,12 @@ pub fn drive(
         let mut points = Vec::new();
         let mut broken = String::from("nothing broke it");
         let mut trial = 0;
+        let began = Instant::now();
         while let Some(rate) = search.next_rate() {
+            if began.elapsed() > plan.budget / plan.targets.len() as u32 {
+                broken.push_str("; the search ended with the time budget");
+                break;
+            }
             if sys::interrupted() {
                 return Err(BenchError::Interrupted);
             }

@@ -52,7 +52,7 @@ fn main() -> std::process::ExitCode {
     }
     match arguments.get(1).and_then(|a| a.to_str()) {
         Some(plimsoll_engine::pool::WORKER_VERB) => {
-            return plimsoll_engine::worker::main(suites::ALL).into();
+            return plimsoll_engine::worker::main(suites::FOR_WORKERS).into();
         }
         Some(plimsoll_engine::reference::SERVER_VERB) => return plimsoll_engine::reference::main().into(),
         Some("oci") => return plimsoll_oci::run(arguments.drain(2..)).into(),

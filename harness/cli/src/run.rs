@@ -368,6 +368,7 @@ fn benchmarks(global: &Global) -> Result<serde_json::Value, Failure> {
         budget: 15,
         density: 20,
         selftest: false,
+        worker: false,
         only: None,
         replay: None,
         sentinel: false,

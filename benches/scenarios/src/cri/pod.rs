@@ -208,6 +208,8 @@ impl Pod {
             Err(failure) => {
                 self.resident = None;
                 ready.link.run(self.scrub(&ready));
+                // What was left behind has been told; the next lifecycle starts clean.
+                self.tidy();
                 Err(failure)
             }
         }
@@ -259,7 +261,9 @@ impl Pod {
             let deadline = Instant::now() + SETTLE;
             while cgroup::count_below(&self.cgroup) > 0 {
                 if Instant::now() > deadline {
-                    return Err(Failure::new("clean-up", "a cgroup of the pod is left behind"));
+                    let left = cgroup::below(&self.cgroup);
+                    let first = left.first().map(|p| p.display().to_string()).unwrap_or_default();
+                    return Err(Failure::new("clean-up", format!("cgroup left behind: {first}")));
                 }
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }

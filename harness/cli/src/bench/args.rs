@@ -10,7 +10,7 @@ pub struct BenchArgs {
     /// Targets; the first is the baseline. OCI runtimes as for `run`, or CRI endpoints: cri:unix:///SOCKET?handler=NAME,
     /// ref:cri[?network=builtin] and cri:@testbed?handler=NAME (a private containerd). `?inject=DEFECT` wraps an OCI
     /// runtime in a known defect.
-    #[arg(short = 't', long = "target", required = true)]
+    #[arg(short = 't', long = "target", required_unless_present = "worker")]
     pub target: Vec<String>,
     /// Scenarios: cold-start, lifecycle, throughput, density, ... Repeat for more.
     #[arg(short, long = "scenario", default_value = "cold-start")]
@@ -40,6 +40,9 @@ pub struct BenchArgs {
     /// Test the benchmark itself: inject known defects into the first target.
     #[arg(long)]
     pub selftest: bool,
+    /// Measure what the engine adds to a case beyond the runtime's own calls, with a runtime that does nothing.
+    #[arg(long, conflicts_with_all = ["target", "selftest", "repeat"])]
+    pub worker: bool,
     /// With --selftest: only rows whose name contains this.
     #[arg(long, requires = "selftest")]
     pub only: Option<String>,

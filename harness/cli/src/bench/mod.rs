@@ -7,6 +7,7 @@ pub mod args;
 mod daemons;
 mod exports;
 mod target;
+pub mod worker;
 
 use crate::args::{BenchArgs, Global};
 use crate::output;
@@ -34,6 +35,11 @@ pub fn verb(global: &Global, args: &BenchArgs) -> Result<ExitCode, Failure> {
     })?;
     check_scenarios(&args.scenario)?;
     fs::create_dir_all(&global.work_dir).map_err(|e| usage::file("make", &global.work_dir, &e))?;
+    if args.worker {
+        let work = tempfile::Builder::new().prefix("plimsoll-bench-").tempdir_in(&global.work_dir);
+        let work = work.map_err(|e| usage::file("make a directory below", &global.work_dir, &e))?;
+        return worker::measure(&guest(work.path())?, work.path());
+    }
     if args.target.iter().any(|t| daemons::is_ours(t)) {
         return beside_daemons(global, args);
     }

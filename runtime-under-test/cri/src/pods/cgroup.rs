@@ -1,10 +1,13 @@
 //! Cgroup layout of this host: where a container's groups lie, on v1, hybrid and v2.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::error::{Context as _, Error, Result};
 
 const MOUNT: &str = "/sys/fs/cgroup";
+/// Longest time that a group may stay busy after its last process was killed.
+const BUSY: Duration = Duration::from_millis(300);
 
 /// What is mounted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +102,13 @@ fn remove_tree(dir: &Path, depth: u32) {
             remove_tree(&entry.path(), depth + 1);
         }
     }
-    let _ = std::fs::remove_dir(dir);
+    // A process that has just been killed keeps its group busy until the kernel has let go of it.
+    let end = Instant::now() + BUSY;
+    while std::fs::remove_dir(dir).is_err_and(|e| e.kind() == std::io::ErrorKind::ResourceBusy)
+        && Instant::now() < end
+    {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Cleans a client's cgroup parent: absolute, without `..` (RELIABILITY: cgroup escape).
