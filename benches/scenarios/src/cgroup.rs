@@ -111,73 +111,50 @@ pub fn count_below(path: &str) -> usize {
     below(path).len()
 }
 
-/// CPU time that the cgroup `path` and all below it have used, nanoseconds; `None` where nothing accounts it.
-pub fn cpu_ns(path: &str) -> Option<u64> {
-    directories(path).iter().find_map(|dir| {
+/// A cgroup in a hierarchy that accounts CPU time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Where the hierarchy is mounted.
+    root: PathBuf,
+    /// The cgroup's path there.
+    pub path: String,
+}
+
+impl Account {
+    /// Where a process is in each hierarchy that accounts CPU time: version 1's own controller, and version 2, which
+    /// always does.
+    pub fn all_of(pid: u32) -> Vec<Self> {
+        let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        let lines = text.lines().filter_map(|l| l.split_once(':')?.1.split_once(':'));
+        let mut found = Vec::new();
+        for (controllers, path) in lines {
+            let file = match controllers {
+                "" => "cgroup.controllers",
+                c if c.split(',').any(|c| c == "cpuacct") => "cpuacct.usage",
+                _ => continue,
+            };
+            if let Some(root) = roots().into_iter().find(|root| root.join(file).exists()) {
+                found.push(Self { root, path: path.to_owned() });
+            }
+        }
+        found
+    }
+
+    /// Another cgroup of the same hierarchy.
+    #[must_use]
+    pub fn at(&self, path: &str) -> Self {
+        Self { root: self.root.clone(), path: path.to_owned() }
+    }
+
+    /// CPU time that it and all below it have used, nanoseconds.
+    pub fn cpu_ns(&self) -> Option<u64> {
+        let dir = self.root.join(self.path.trim_start_matches('/'));
         if let Ok(text) = fs::read_to_string(dir.join("cpuacct.usage")) {
             return text.trim().parse().ok();
         }
         let text = fs::read_to_string(dir.join("cpu.stat")).ok()?;
         let usec: u64 = text.lines().find_map(|l| l.strip_prefix("usage_usec ")?.trim().parse().ok())?;
         Some(usec * 1_000)
-    })
-}
-
-/// The cgroup of a process in the hierarchy that accounts CPU time, as its path there.
-pub fn cpu_cgroup_of(pid: u32) -> Option<String> {
-    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    let lines = || text.lines().filter_map(|l| l.split_once(':')?.1.split_once(':'));
-    let v1 = lines().find(|(controllers, _)| controllers.split(',').any(|c| c == "cpuacct"));
-    let (_, path) = v1.or_else(|| lines().find(|(controllers, _)| controllers.is_empty()))?;
-    Some(path.to_owned())
-}
-
-/// A cgroup in which a daemon runs, so that its CPU time and its processes are told apart from all others'.
-#[derive(Debug)]
-pub struct Slice {
-    dir: PathBuf,
-    home: PathBuf,
-}
-
-impl Slice {
-    /// Makes a cgroup of this name in the hierarchy that accounts CPU time.
-    pub fn make(name: &str) -> io::Result<Self> {
-        let accounts =
-            |root: &PathBuf| root.join("cpuacct.usage").exists() || root.join("cgroup.controllers").exists();
-        let missing = || io::Error::new(io::ErrorKind::NotFound, "no hierarchy accounts CPU time");
-        let root = roots().into_iter().find(accounts).ok_or_else(missing)?;
-        let home = cpu_cgroup_of(std::process::id()).ok_or_else(missing)?;
-        let home = root.join(home.trim_start_matches('/'));
-        let dir = root.join(name);
-        fs::create_dir(&dir)?;
-        Ok(Self { dir, home })
-    }
-
-    /// Runs `work` while this process is in the cgroup: what it starts stays there.
-    pub fn around<T>(&self, work: impl FnOnce() -> T) -> io::Result<T> {
-        let me = std::process::id().to_string();
-        fs::write(self.dir.join("cgroup.procs"), &me)?;
-        let outcome = work();
-        fs::write(self.home.join("cgroup.procs"), &me)?;
-        Ok(outcome)
-    }
-
-    /// What runs in it.
-    pub fn members(&self) -> Vec<i32> {
-        let text = fs::read_to_string(self.dir.join("cgroup.procs")).unwrap_or_default();
-        text.lines().filter_map(|l| l.parse().ok()).filter(|pid| *pid > 1).collect()
-    }
-}
-
-impl Drop for Slice {
-    fn drop(&mut self) {
-        // What has just been killed leaves a moment later.
-        for _ in 0..100 {
-            if fs::remove_dir(&self.dir).is_ok() || !self.dir.exists() {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::plan::{BenchPlan, Interface, Target};
 use crate::result::{ArmResult, Curve, ScenarioResult};
 use crate::scenario::Scenario;
 use crate::session::Session;
-use crate::slot::Failure;
+use crate::slot::{Failure, Sample};
 use crate::sys::{self, process};
 use plimsoll_bench_stats::slope::{Slope, SlopeConfig, theil_sen};
 use plimsoll_bench_stats::{Rng, closure};
@@ -116,17 +116,8 @@ fn ramp(session: &Session, plan: &BenchPlan, target: usize, parent: &Parent) -> 
             break;
         }
         let name = format!("d{target}-{n}");
-        let (place, outcome) = arm
-            .call(move |keeper| {
-                let mut place = keeper.sibling(&name).map_err(Failure::io("prepare"))?;
-                place.set_guest_clock(guest_clock);
-                let outcome = place.perform(Step::Settle);
-                Ok((place, outcome))
-            })?
-            .map_err(|f: Failure| BenchError::Target {
-                target: spec.name().to_owned(),
-                reason: f.to_string(),
-            })?;
+        let (place, outcome) = settle(&arm, name, guest_clock)?
+            .map_err(|f| BenchError::Target { target: spec.name().to_owned(), reason: f.to_string() })?;
         match outcome {
             Ok(sample) => {
                 let ms = sample.get("start.entrypoint").unwrap_or(0.0);
@@ -165,6 +156,18 @@ fn ramp(session: &Session, plan: &BenchPlan, target: usize, parent: &Parent) -> 
         process::collect_orphans();
     }
     Ok(ramp)
+}
+
+/// One more container that stays, in a place of its own; an inner error means that there is not even a place.
+type Settled = Result<(Box<dyn Place>, Result<Sample, Failure>), Failure>;
+
+fn settle(arm: &Arm, name: String, guest_clock: bool) -> Result<Settled, BenchError> {
+    arm.call(move |keeper| {
+        let mut place = keeper.sibling(&name).map_err(Failure::io("prepare"))?;
+        place.set_guest_clock(guest_clock);
+        let outcome = place.perform(Step::Settle);
+        Ok((place, outcome))
+    })
 }
 
 /// What the capped cgroup says about a failed start.

@@ -21,6 +21,8 @@ const READY: Duration = Duration::from_secs(30);
 const STOP: Duration = Duration::from_secs(5);
 /// Longest time for which a case may hold the restart of a killed server back.
 const HOLD: Duration = Duration::from_secs(60);
+/// Its CNI configuration, below its directory.
+const CNI: &str = "cni";
 /// Bytes of the server's log that a message shows.
 const LOG_TAIL: usize = 2048;
 
@@ -35,6 +37,8 @@ pub struct Wanted {
     pub args: Vec<String>,
     /// Whether version 1 cgroups only are shown.
     pub legacy: bool,
+    /// Whether pods get their links from the installed CNI plugins, as other servers here have them.
+    pub cni: bool,
 }
 
 /// How the server process is started; the hidden verb reads it from standard input.
@@ -100,6 +104,12 @@ impl Server {
         let bridge = format!("plb{}{n}", run.intent.run);
         run.record(&Made::Bridge { name: bridge.clone() }).map_err(io("writing the journal"))?;
         fs::create_dir_all(&dir).map_err(io("making its directory"))?;
+        if wanted.cni {
+            let place = dir.join(CNI);
+            fs::create_dir_all(&place).map_err(io("making its network configuration"))?;
+            fs::write(place.join("10-plimsoll.conflist"), conflist(&dir, &bridge))
+                .map_err(io("writing its network configuration"))?;
+        }
         let config = dir.join("cri.toml");
         fs::write(&config, settings(&dir, &cgroup, &bridge, wanted)).map_err(io("writing its settings"))?;
         let log = File::create(dir.join("log")).map_err(io("making its log"))?;
@@ -249,14 +259,37 @@ fn settings(dir: &Path, cgroup: &str, bridge: &str, wanted: &Wanted) -> String {
     if wanted.runtime.is_some() {
         let _ = writeln!(text, "default_runtime = {}", quote(&wanted.handler));
     }
-    let (bridge, subnet) = (quote(bridge), quote(&free_subnet(bridge)));
-    let _ = writeln!(text, "[network]\nmode = \"builtin\"\nbridge = {bridge}\nsubnet = {subnet}");
+    if wanted.cni {
+        let _ = writeln!(text, "[network]\nmode = \"cni\"\ncni_conf_dir = {}", path(CNI));
+    } else {
+        let (bridge, subnet) = (quote(bridge), quote(&free_subnet(bridge)));
+        let _ = writeln!(text, "[network]\nmode = \"builtin\"\nbridge = {bridge}\nsubnet = {subnet}");
+    }
     if let Some(runtime) = &wanted.runtime {
         let args: Vec<String> = wanted.args.iter().map(|a| quote(a)).collect();
         let (handler, path) = (quote(&wanted.handler), quote(&runtime.display().to_string()));
         let _ = writeln!(text, "[runtimes.{handler}]\npath = {path}\nargs = [{}]", args.join(", "));
     }
     text
+}
+
+/// Point-to-point links with host-local addresses: what a private containerd is given as well.
+fn conflist(dir: &Path, name: &str) -> String {
+    serde_json::json!({
+        "cniVersion": "0.4.0",
+        "name": name,
+        "plugins": [{
+            "type": "ptp",
+            "ipMasq": false,
+            "ipam": {
+                "type": "host-local",
+                "dataDir": dir.join("ipam"),
+                "ranges": [[{ "subnet": free_subnet(name) }]],
+                "routes": [{ "dst": "0.0.0.0/0" }],
+            },
+        }],
+    })
+    .to_string()
 }
 
 /// A range of 1021 pod addresses that no route of this host covers yet; which one depends on `name`, so that runs at
@@ -326,6 +359,7 @@ mod tests {
             handler: "odd.name".into(),
             args: vec!["--x=\\".into()],
             legacy: false,
+            cni: false,
         };
         let text = settings(Path::new("/tmp/d"), "/plimsoll-1/s0", "plb1", &wanted);
         for part in [

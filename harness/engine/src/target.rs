@@ -144,6 +144,7 @@ fn wanted(spec: &TargetSpec) -> Result<Wanted, ResolveError> {
         runtime,
         args: spec.all("arg").map(str::to_owned).collect(),
         legacy: spec.get("cgroups") == Some("legacy"),
+        cni: spec.get("network") == Some("cni"),
     })
 }
 

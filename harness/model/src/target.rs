@@ -39,7 +39,7 @@ pub struct TargetError {
 /// Parameters that each kind understands.
 const OCI_PARAMS: &[&str] = &["arg", "cgroups", "env", "name", "spec"];
 const CRI_PARAMS: &[&str] = &["handler", "image", "name"];
-const REF_CRI_PARAMS: &[&str] = &["arg", "cgroups", "handler", "name", "runtime"];
+const REF_CRI_PARAMS: &[&str] = &["arg", "cgroups", "handler", "name", "network", "runtime"];
 
 impl TargetSpec {
     /// All values of a parameter.
@@ -103,6 +103,9 @@ impl TargetSpec {
             }
             if key == "image" && !value.starts_with("unix://") {
                 return fail("image takes the address of a socket: unix:///path/to/socket".into());
+            }
+            if key == "network" && !matches!(value.as_str(), "builtin" | "cni") {
+                return fail("network takes builtin or cni".into());
             }
             if key == "cgroups" && self.is_cri() && value == "v2" {
                 return fail("cgroups takes host or legacy here".into());
@@ -200,6 +203,7 @@ mod tests {
             "cri:unix:///x?image=tcp://y",
             "cri:unix:///x?runtime=/y",
             "ref:cri?cgroups=v2",
+            "ref:cri?network=none",
         ] {
             assert!(bad.parse::<TargetSpec>().is_err(), "{bad}");
         }

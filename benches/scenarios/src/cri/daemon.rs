@@ -1,6 +1,6 @@
 //! The daemon behind a socket, and what it costs: CPU time of its cgroup, memory, what it keeps open.
 
-use crate::cgroup;
+use crate::cgroup::Account;
 use crate::memory::{family, is_in_cgroup, processes, pss_kib};
 use crate::plan::CriTarget;
 use crate::slot::Failure;
@@ -16,8 +16,8 @@ pub(super) const MARK: &str = "PLIMSOLL_BENCH_ID";
 pub(super) struct Daemon {
     /// Who listens on the socket.
     pub pid: u32,
-    /// Its cgroup in the hierarchy that accounts CPU time, if that is its own.
-    pub slice: Option<String>,
+    /// Its cgroup in a hierarchy that accounts CPU time, if that is its own.
+    pub slice: Option<Account>,
 }
 
 impl Daemon {
@@ -27,15 +27,19 @@ impl Daemon {
         let peer = rustix::net::sockopt::socket_peercred(&stream)
             .map_err(|e| Failure::new("connect", format!("who listens there is not known: {e}")))?;
         let pid = peer.pid.as_raw_nonzero().get().unsigned_abs();
-        let own = cgroup::cpu_cgroup_of(std::process::id()).unwrap_or_default();
-        let slice = cgroup::cpu_cgroup_of(pid)
-            .filter(|path| path != "/" && own != *path && !own.starts_with(&format!("{path}/")));
+        let ours = Account::all_of(std::process::id());
+        // A cgroup that holds this process too says nothing about the daemon.
+        let shared = |a: &Account| {
+            ours.iter().any(|o| o.path == a.path || o.path.starts_with(&format!("{}/", a.path)))
+        };
+        let slice = Account::all_of(pid).into_iter().find(|a| a.path != "/" && !shared(a));
         Ok(Self { pid, slice })
     }
 
     /// CPU time of the daemon's cgroup and of the run's cgroup, ns; `None` when the daemon has none of its own.
     pub fn cpu_ns(&self, run: &str) -> Option<u64> {
-        Some(cgroup::cpu_ns(self.slice.as_ref()?)? + cgroup::cpu_ns(run).unwrap_or(0))
+        let slice = self.slice.as_ref()?;
+        Some(slice.cpu_ns()? + slice.at(run).cpu_ns().unwrap_or(0))
     }
 
     /// Everything that runs for the endpoint except the containers' own processes: the daemon, what descends from
@@ -44,7 +48,7 @@ impl Daemon {
         let all = processes();
         let mut found = family(self.pid, &all);
         for process in &all {
-            let of_slice = self.slice.as_ref().is_some_and(|slice| is_in_cgroup(process.pid, slice));
+            let of_slice = self.slice.as_ref().is_some_and(|slice| is_in_cgroup(process.pid, &slice.path));
             if of_slice || is_in_cgroup(process.pid, run) {
                 found.insert(process.pid);
             }

@@ -20,13 +20,14 @@ use crate::session::{Identity, digest};
 use crate::slot::Failure;
 use daemon::Daemon;
 use link::Link;
+use plimsoll_cri_client::v1::VersionRequest;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// Asks an endpoint who it is.
 pub(crate) fn identity(target: &CriTarget) -> Result<Identity, Failure> {
     let link = Link::open(target, Duration::from_secs(10))?;
-    let said = link.run(link.client.version(Default::default())).map_err(link::failure("Version"))?;
+    let said = link.run(link.client.version(VersionRequest::default())).map_err(link::failure("Version"))?;
     let daemon = Daemon::behind(target)?;
     let (digest, bytes) = digest(&PathBuf::from(format!("/proc/{}/exe", daemon.pid)))
         .map_err(|e| Failure::new("daemon", e.to_string()))?;

@@ -7,9 +7,8 @@ use std::path::PathBuf;
 /// `plimsoll bench`.
 #[derive(Debug, Clone, Args)]
 pub struct BenchArgs {
-    /// Targets; the first is the baseline. OCI runtimes as for `run`, or CRI endpoints: cri:unix:///SOCKET?handler=NAME,
-    /// ref:cri[?network=builtin] and cri:@testbed?handler=NAME (a private containerd). `?inject=DEFECT` wraps an OCI
-    /// runtime in a known defect.
+    /// Targets as for `run`, all OCI runtimes or all CRI endpoints; the first is the baseline. `?inject=DEFECT` wraps an
+    /// OCI runtime in a known defect; `ref:cri?network=cni` gives the reference server the installed network plugins.
     #[arg(short = 't', long = "target", required_unless_present = "worker")]
     pub target: Vec<String>,
     /// Scenarios: cold-start, lifecycle, throughput, density, ... Repeat for more.

@@ -101,7 +101,7 @@ fn beside_daemons(global: &Global, args: &BenchArgs) -> Result<ExitCode, Failure
     let daemons = Daemons::start(&args.target, &global.work_dir)?;
     let inner = BenchArgs { replay: Some(args.again()), ..args.clone() };
     let outcome = child(global, &inner, daemons.targets());
-    daemons.stop()?;
+    daemons.stop();
     outcome
 }
 
@@ -234,11 +234,12 @@ fn run_selftest(args: &BenchArgs, arms: &[Target], guest: PathBuf, work: &Path) 
         budget: Duration::from_secs(args.budget),
         only: args.only.clone(),
     };
-    let note = |p: Progress| match p {
-        Progress::Note(text) => output::note(&text),
-        _ => {}
+    let mut note = |p: Progress| {
+        if let Progress::Note(text) = p {
+            output::note(&text);
+        }
     };
-    let rows = selftest::run_all(&plan, &mut { note }).map_err(failure)?;
+    let rows = selftest::run_all(&plan, &mut note).map_err(failure)?;
     output::data(&selftest::markdown(&rows));
     if rows.is_empty() {
         return Ok(ExitCode::NothingRan);
@@ -253,5 +254,9 @@ fn run_selftest(args: &BenchArgs, arms: &[Target], guest: PathBuf, work: &Path) 
 
 /// How targets of both kinds are told apart before anything is started.
 fn interface(text: &str) -> Interface {
-    if text.starts_with("cri:") || text.starts_with("ref:cri") { Interface::Cri } else { Interface::Oci }
+    if ["cri:", "ref:cri", "@testbed"].iter().any(|p| text.starts_with(p)) {
+        Interface::Cri
+    } else {
+        Interface::Oci
+    }
 }
