@@ -1,4 +1,5 @@
 //! The rules about cgroups and system call filters, see `rules`.
+#![allow(clippy::too_many_lines)] // tables
 
 use serde_json::{Value, json};
 

@@ -1,5 +1,6 @@
 //! The rules of the specification whose breach is an error ("MUST generate an error", REQUIRED members, value ranges),
 //! each with several ways to break it. All apply to `base::plain` unless they say `mapped`.
+#![allow(clippy::too_many_lines)] // tables
 
 use super::limits;
 use super::mutate::Change;
