@@ -126,6 +126,8 @@ async fn document_from_standard_input(cx: &mut Cx) -> Verdict {
 #[case(covers = ["cli.update.keeps-others"])]
 async fn what_is_not_named_stays(cx: &mut Cx) -> Verdict {
     need_verb(cx, "update").await?;
+    cx.need_controller("memory")?;
+    cx.need_controller("pids")?;
     let builder = cx
         .container(probe::pause())
         .set("/linux/resources/memory", json!({ "limit": 96 * MIB }))

@@ -53,6 +53,12 @@ fn base(builder: Builder, place: &str) -> Builder {
 /// Runs the unchanged base and gives its answers. A base that the runtime refuses makes the case not applicable: its
 /// members are other cases' matter.
 async fn accepted(cx: &Cx, place: &str, script: Script) -> Result<Answers, Stop> {
+    // Devices are no controller in version 2, and need none.
+    for controller in ["memory", "cpu", "pids"] {
+        if place.starts_with(&format!("linux.resources.{controller}")) {
+            cx.need_controller(controller)?;
+        }
+    }
     base(cx.container(script), place).answers().await.map_err(|stop| match stop {
         Stop::Violation(violation) => Stop::NotApplicable {
             capability: format!("config.{place}"),

@@ -351,7 +351,10 @@ async fn contradiction_is_error(cx: &mut Cx) -> Verdict {
         }
     };
     if controller != "rdma" {
-        cx.need_controller(controller)?;
+        match controller {
+            "blkio" => cx.need_v1("blkio").or_else(|_| cx.need_v2("io"))?,
+            other => cx.need_controller(other)?,
+        };
     }
     let mut builder = cx.container(probe::exit(0));
     for (key, part) in resources.as_object().into_iter().flatten() {
