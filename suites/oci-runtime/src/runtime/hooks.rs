@@ -206,7 +206,7 @@ async fn poststop_hooks_after_a_failing_one_run(cx: &mut Cx) -> Verdict {
     if cx.param("failure") == "not-executable" {
         // More state than a pipe holds: the runtime is still writing when the hook that never ran is gone, instead
         // of now and then.
-        builder = builder.set("/annotations", json!({ "note": "x".repeat(200_000) }));
+        builder = builder.set("/annotations", json!({ "note": "x".repeat(70_000) }));
     }
     let container = builder.hook(failing).hook(rest.clone()).stopped().await?;
     container.delete().await?.must_succeed()?;
