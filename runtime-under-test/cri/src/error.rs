@@ -1,6 +1,6 @@
 //! One error type: a gRPC code and a sentence that says what failed and what to do.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::path::Path;
 
 use tonic::{Code, Status};
@@ -74,8 +74,9 @@ impl From<Error> for Status {
         let mut message = error.message;
         if message.len() > MESSAGE_LIMIT {
             let all = message.len();
-            message.truncate(message.floor_char_boundary(MESSAGE_LIMIT));
-            message.push_str(&format!("... ({all} bytes in all)"));
+            let whole = (0..=MESSAGE_LIMIT).rev().find(|end| message.is_char_boundary(*end));
+            message.truncate(whole.unwrap_or(0));
+            let _ = write!(message, "... ({all} bytes in all)");
         }
         Status::new(error.code, message)
     }

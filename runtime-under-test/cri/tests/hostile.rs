@@ -8,6 +8,8 @@
     clippy::format_push_string,
     clippy::too_many_lines,
     clippy::wildcard_imports,
+    clippy::semicolon_if_nothing_returned,
+    clippy::match_wild_err_arm,
     reason = "a test's way to fail is to panic, and its story is told in one function"
 )]
 

@@ -94,8 +94,8 @@ fn with_manifest(manifest: Vec<u8>, blobs: Vec<Vec<u8>>) -> Image {
     Image { blobs: map, manifest: name, config }
 }
 
-fn of_tar(tar: Vec<u8>) -> Image {
-    one_layer(tar.clone(), &tar, LAYER, &json!({}))
+fn of_tar(tar: &[u8]) -> Image {
+    one_layer(tar.to_vec(), tar, LAYER, &json!({}))
 }
 
 /// Names that climb or start at the root, for every kind of entry.
@@ -116,7 +116,7 @@ fn names(out: &mut Vec<Hostile>) {
             let mut tar = entry("a/", b'5', "", b"");
             tar.extend(entry("a/b/", b'5', "", b""));
             tar.extend(entry(path, kind, link, if kind == b'0' { b"out" } else { b"" }));
-            push(out, format!("name-{n}-{}", kind as char), of_tar(end(tar)), Fate::Harmless);
+            push(out, format!("name-{n}-{}", kind as char), of_tar(&end(tar)), Fate::Harmless);
         }
     }
 }
@@ -139,25 +139,30 @@ fn links(out: &mut Vec<Hostile>, outside: &str) {
         ] {
             let mut tar = entry("link", b'2', target, b"");
             tar.extend(entry(&below, kind, "/etc/hostname", if kind == b'0' { b"x" } else { b"" }));
-            push(out, format!("link-{n}-{}-{}", kind as char, below.len()), of_tar(end(tar)), Fate::Harmless);
+            push(
+                out,
+                format!("link-{n}-{}-{}", kind as char, below.len()),
+                of_tar(&end(tar)),
+                Fate::Harmless,
+            );
         }
     }
     for (n, target) in
         ["../../etc/passwd", "/etc/passwd", "/proc/self/environ", "missing", "self"].iter().enumerate()
     {
         let tar = entry("self", b'1', target, b"");
-        push(out, format!("hardlink-{n}"), of_tar(end(tar)), Fate::Harmless);
+        push(out, format!("hardlink-{n}"), of_tar(&end(tar)), Fate::Harmless);
     }
     let mut chain = Vec::new();
     for n in 0..60 {
         chain.extend(entry(&format!("l{n}"), b'2', &format!("l{}", n + 1), b""));
     }
     chain.extend(entry(&format!("l0/{MARK}"), b'0', "", b"x"));
-    push(out, "link-chain".into(), of_tar(end(chain)), Fate::Harmless);
+    push(out, "link-chain".into(), of_tar(&end(chain)), Fate::Harmless);
     let mut swap = entry("d/", b'5', "", b"");
     swap.extend(entry("d", b'2', outside, b""));
     swap.extend(entry(&format!("d/{MARK}"), b'0', "", b"x"));
-    push(out, "directory-becomes-link".into(), of_tar(end(swap)), Fate::Harmless);
+    push(out, "directory-becomes-link".into(), of_tar(&end(swap)), Fate::Harmless);
 }
 
 fn whiteouts(out: &mut Vec<Hostile>) {
@@ -166,7 +171,7 @@ fn whiteouts(out: &mut Vec<Hostile>) {
             .iter()
             .enumerate()
     {
-        push(out, format!("whiteout-{n}"), of_tar(end(entry(name, b'0', "", b""))), Fate::Harmless);
+        push(out, format!("whiteout-{n}"), of_tar(&end(entry(name, b'0', "", b""))), Fate::Harmless);
     }
 }
 
@@ -174,11 +179,11 @@ fn whiteouts(out: &mut Vec<Hostile>) {
 fn headers(out: &mut Vec<Hostile>) {
     let file = entry("f", b'0', "", b"content");
     for cut in [1, 100, 511, 513, 519] {
-        push(out, format!("cut-at-{cut}"), of_tar(file[..cut.min(file.len())].to_vec()), Fate::Harmless);
+        push(out, format!("cut-at-{cut}"), of_tar(&file[..cut.min(file.len())]), Fate::Harmless);
     }
     let mut bad = file.clone();
     bad[0] = b'g';
-    push(out, "wrong-checksum".into(), of_tar(end(bad)), Fate::Refused);
+    push(out, "wrong-checksum".into(), of_tar(&end(bad)), Fate::Refused);
     for (n, size) in [
         &b"77777777777"[..],
         b"99999999999",
@@ -192,7 +197,7 @@ fn headers(out: &mut Vec<Hostile>) {
         let mut bad = header(b"f", b'0', 0, b"");
         bad[124..124 + size.len()].copy_from_slice(size);
         checksum(&mut bad);
-        push(out, format!("size-{n}"), of_tar(end(bad)), Fate::Refused);
+        push(out, format!("size-{n}"), of_tar(&end(bad)), Fate::Refused);
     }
     for (n, records) in [
         vec![("path", format!("../../{MARK}"))],
@@ -214,23 +219,23 @@ fn headers(out: &mut Vec<Hostile>) {
         let records: Vec<(&str, &str)> = records.iter().map(|(k, v)| (*k, v.as_str())).collect();
         let mut tar = pax(&records);
         tar.extend(entry("f", b'0', "", b"x"));
-        push(out, format!("pax-{n}"), of_tar(end(tar)), Fate::Harmless);
+        push(out, format!("pax-{n}"), of_tar(&end(tar)), Fate::Harmless);
     }
     let mut broken = entry("pax", b'x', "", b"999 path=x\n");
     broken.extend(entry("f", b'0', "", b"x"));
-    push(out, "pax-length".into(), of_tar(end(broken)), Fate::Harmless);
+    push(out, "pax-length".into(), of_tar(&end(broken)), Fate::Harmless);
     for (n, name) in [format!("../{MARK}"), "n".repeat(9000), "a/".repeat(3000)].iter().enumerate() {
         let mut tar = entry("././@LongLink", b'L', "", name.as_bytes());
         tar.extend(entry("f", b'0', "", b"x"));
-        push(out, format!("long-name-{n}"), of_tar(end(tar)), Fate::Harmless);
+        push(out, format!("long-name-{n}"), of_tar(&end(tar)), Fate::Harmless);
     }
     for (n, kind) in [b'3', b'4', b'7', b'S', b'V', b'Z', 0xff].iter().enumerate() {
-        push(out, format!("kind-{n}"), of_tar(end(entry("dev", *kind, "", b""))), Fate::Harmless);
+        push(out, format!("kind-{n}"), of_tar(&end(entry("dev", *kind, "", b""))), Fate::Harmless);
     }
-    push(out, "garbage".into(), of_tar(vec![0x5a; 4096]), Fate::Refused);
+    push(out, "garbage".into(), of_tar(&[0x5a; 4096]), Fate::Refused);
     let mut trailing = end(entry("f", b'0', "", b"x"));
     trailing.extend(entry(&format!("../{MARK}"), b'0', "", b"x"));
-    push(out, "behind-the-end".into(), of_tar(trailing), Fate::Harmless);
+    push(out, "behind-the-end".into(), of_tar(&trailing), Fate::Harmless);
 }
 
 /// Compressed layers that are broken or that explode. A zstd block that repeats one byte takes four bytes.
@@ -262,6 +267,9 @@ fn compressed(out: &mut Vec<Hostile>) {
     push(out, "zstd-bomb".into(), blob(bomb, zstd), Fate::Refused);
 }
 
+/// What is done to a good manifest.
+type Change = Box<dyn Fn(&mut Value)>;
+
 /// Manifests and configurations that lie.
 fn documents(out: &mut Vec<Hostile>) {
     let tar = end(entry("f", b'0', "", b"x"));
@@ -276,7 +284,7 @@ fn documents(out: &mut Vec<Hostile>) {
     };
     let of = |change: &dyn Fn(&mut Value)| good(&config, change);
     let wrong = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
-    let changes: Vec<(&str, Box<dyn Fn(&mut Value)>)> = vec![
+    let changes: Vec<(&str, Change)> = vec![
         ("schema-1", Box::new(|m| m["schemaVersion"] = json!(1))),
         ("no-config", Box::new(|m| m["config"] = Value::Null)),
         ("no-layers", Box::new(|m| m["layers"] = Value::Null)),

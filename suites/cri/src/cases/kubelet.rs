@@ -230,9 +230,10 @@ async fn a_kubelet_follows_events(cx: &mut Cx) -> Verdict {
 
 /// A pod below a cgroup of its own, as a kubelet makes one for every pod.
 async fn pod_in_a_cgroup(cri: &Cri) -> Result<Pod, Stop> {
-    let driver = match cri.has("RuntimeConfig").await? {
-        true => cri.client().runtime_config(v1::RuntimeConfigRequest {}).await.must_succeed()?.linux,
-        false => None,
+    let driver = if cri.has("RuntimeConfig").await? {
+        cri.client().runtime_config(v1::RuntimeConfigRequest {}).await.must_succeed()?.linux
+    } else {
+        None
     };
     let name = format!("plimsoll-{}", cri.tag());
     let systemd = driver.is_some_and(|l| l.cgroup_driver == v1::CgroupDriver::Systemd as i32);
