@@ -336,7 +336,10 @@ fn supervise(start: &Start) -> io::Result<u8> {
     // replaces what it inherits of this.
     crate::sys::ignore_termination()?;
     loop {
-        let status = Command::new(&start.program).args(&start.args).stdin(Stdio::null()).status()?;
+        let mut command = Command::new(&start.program);
+        command.args(&start.args).stdin(Stdio::null());
+        crate::sys::die_with_this(&mut command);
+        let status = command.status()?;
         if status.signal() != Some(nix::libc::SIGKILL) {
             return Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(3));
         }

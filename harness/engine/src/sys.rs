@@ -33,6 +33,14 @@ pub(crate) fn ignore_termination() -> std::io::Result<()> {
     Ok(())
 }
 
+/// The program is killed when the thread that starts it ends.
+pub(crate) fn die_with_this(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    let set = || Ok(nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?);
+    // SAFETY: a single system call, which may be made between fork and exec.
+    unsafe { command.pre_exec(set) };
+}
+
 /// Whether this host has an interface of that name.
 pub(crate) fn has_interface(name: &str) -> bool {
     std::path::Path::new("/sys/class/net").join(name).exists()
