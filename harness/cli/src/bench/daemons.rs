@@ -9,6 +9,7 @@ use plimsoll_engine::gc;
 use plimsoll_engine::journal::RunDir;
 use plimsoll_engine::reference::Server;
 use plimsoll_engine::target::{Resolved, resolve_all};
+use plimsoll_kit::job::Limits;
 use std::path::Path;
 
 /// Whether a target has to be started.
@@ -68,7 +69,8 @@ impl Daemons {
         let mut stuck: Vec<String> =
             self.servers.iter_mut().flat_map(Server::stop).map(|p| p.display().to_string()).collect();
         let Ok(bundled) = bundled() else { return };
-        let removal = gc::remove(self.run.path(), &self.run.intent, &self.run.made, &bundled.program);
+        let limits = Limits::default();
+        let removal = gc::remove(self.run.path(), &self.run.intent, &self.run.made, &bundled.program, limits);
         if let gc::Found::Stuck(_, what) = self.runtime.block_on(removal) {
             stuck.extend(what);
         }
