@@ -4,6 +4,7 @@
 //! judging of its own. The same run gives the same bytes. All text that came out of a runtime is hostile: it passes
 //! [`text`] and the escaping of the format before it is written.
 
+pub mod advice;
 pub mod badge;
 pub mod bench;
 pub mod certificate;
@@ -19,6 +20,8 @@ pub mod markdown;
 pub mod merge;
 pub mod nodes;
 pub mod openmetrics;
+pub mod submission;
+pub mod summary;
 pub mod tap;
 pub mod terminal;
 pub mod text;

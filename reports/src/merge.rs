@@ -269,6 +269,10 @@ fn footer(a: &Run, b: &Run) -> Footer {
         duration_ms: duration,
         planned: 0,
         counts: BTreeMap::new(),
+        replaced: {
+            let labels = [a, b].into_iter().filter_map(of).flat_map(|f| f.replaced);
+            labels.collect::<BTreeSet<String>>().into_iter().collect()
+        },
         exit_code: code.code(),
     }
 }
@@ -382,6 +386,9 @@ fn beside(all: &mut Option<Run>, mut run: Run, name: &str) {
     }
     for record in run.records.iter_mut().chain(&mut run.superseded) {
         record.target = rename(&record.target);
+    }
+    for label in run.footer.iter_mut().flat_map(|f| &mut f.replaced) {
+        *label = rename(label);
     }
     run.benches.iter_mut().for_each(|(bench, _)| *bench = format!("{bench}@{name}"));
     run.notes.iter_mut().for_each(|note| *note = format!("{name}: {note}"));

@@ -3,6 +3,7 @@
 use plimsoll_model::{CaseRecord, CommandRecord, Header, Judgement, Outcome, OutcomeKind, PlannedCase, Run};
 use std::fmt::Write as _;
 
+use crate::summary::is_notable;
 use crate::text::{duration, one_line, printable, shorten};
 use crate::verdict::{exit_code, must_coverage, percent, sentence, tallies};
 use crate::view::{View, is_flaky, reproduce, severity_word, target_name};
@@ -182,13 +183,6 @@ pub fn summary(run: &Run) -> String {
     }
     let _ = writeln!(out, "exit code {}: {}", exit_code(run).code(), exit_code(run).meaning());
     printable(&out)
-}
-
-fn is_notable(view: &View<'_>, record: &CaseRecord) -> bool {
-    matches!(
-        record.judgement,
-        Judgement::Bad | Judgement::Trouble | Judgement::Warned | Judgement::Fixed { .. }
-    ) || is_flaky(view, record)
 }
 
 fn note_of(view: &View<'_>, record: &CaseRecord) -> &'static str {

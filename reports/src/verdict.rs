@@ -1,7 +1,7 @@
 //! The gate and the sentence that comes first in every report.
 
 use plimsoll_model::event::RunStatus;
-use plimsoll_model::{ExitCode, Judgement, Level, OutcomeKind, Run, Severity};
+use plimsoll_model::{ExitCode, Judgement, OutcomeKind, Run, Severity};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bench::{BenchRun, Finding};
@@ -105,7 +105,8 @@ pub fn gate(run: &Run, strict: bool, stale: &[String]) -> ExitCode {
     apply(any(|t| t.bad), ExitCode::GateClosed);
     apply(strict && (any(|t| t.warned) || any(|t| t.fixed) || any(|t| t.flaky)), ExitCode::GateClosed);
     let trouble = any(|t| t.count(OutcomeKind::Error) + t.count(OutcomeKind::NotRun) + t.missing)
-        || rows.iter().any(|t| t.unfit.is_some());
+        || rows.iter().any(|t| t.unfit.is_some())
+        || run.footer.as_ref().is_some_and(|f| !f.replaced.is_empty());
     apply(trouble, ExitCode::Trouble);
     apply(!stale.is_empty(), ExitCode::StaleExpectations);
     for bench in run.benches.iter().filter_map(|(_, result)| BenchRun::read(result)) {
@@ -138,9 +139,7 @@ pub fn must_coverage(run: &Run) -> MustCoverage {
     let covered: BTreeSet<&str> =
         run.header.plan.iter().flat_map(|c| c.covers.iter().map(String::as_str)).collect();
     let mut coverage = MustCoverage::default();
-    for requirement in
-        run.header.requirements.iter().filter(|r| r.level.is_must() || r.level == Level::DeFacto)
-    {
+    for requirement in run.header.requirements.iter().filter(|r| r.level.is_must()) {
         let tested = covered.contains(requirement.id.as_str());
         let out = requirement.testable.starts_with("no") || run.header.waivers.contains_key(&requirement.id);
         coverage.tested += usize::from(tested);

@@ -29,6 +29,7 @@ fn whole(label: &str) -> Run {
     run.records.retain(|r| r.target == label);
     run.records.iter_mut().for_each(|r| r.attempt = 1);
     run.header.challenge = Some("nonce-1".into());
+    run.header.run_id = format!("{}0001", plimsoll_model::run::challenge_mark("nonce-1"));
     let counts = run.counts();
     let footer = run.footer.as_mut().unwrap();
     footer.planned = run.records.len() as u64;
@@ -127,10 +128,12 @@ fn every_flipped_byte_is_found() {
     let names: Vec<String> = files.keys().cloned().collect();
     let mut tried = 0;
     for name in names {
-        // Every byte of what the signature hangs on; of the bulk, which hangs on one digest per file, a sample.
-        let all = name == certificate::ATTESTATION || name == certificate::MANIFEST;
+        // Every byte of what the signature hangs on and of the small files; of the bulk, whose bytes all hang on one
+        // digest, a part. `PLIMSOLL_ALL_BYTES` flips each one, which takes minutes.
         let size = files[&name].len();
-        let step = if all { 1 } else { (size / 25).max(1) };
+        let all = name == certificate::ATTESTATION || name == certificate::MANIFEST || size < 400;
+        let step =
+            if all || std::env::var_os("PLIMSOLL_ALL_BYTES").is_some() { 1 } else { (size / 60).max(1) };
         for at in (0..size).step_by(step) {
             let mask = [1_u8, 3, 0x20, 0x80][at % 4];
             files.get_mut(&name).unwrap()[at] ^= mask;
@@ -191,6 +194,72 @@ fn the_journal_cannot_be_cut_or_rearranged() {
     }
 }
 
+#[test]
+fn outcomes_cannot_be_exchanged_between_cases() {
+    let honest = whole("runc");
+    let files = bundle(&honest);
+    let mut swapped = honest.clone();
+    let (a, b) = {
+        let kinds: Vec<_> = swapped.records.iter().map(|r| r.outcome.kind()).collect();
+        let other = kinds.iter().position(|k| *k != kinds[0]).unwrap();
+        (0, other)
+    };
+    let first = swapped.records[a].outcome.clone();
+    swapped.records[a].outcome = swapped.records[b].outcome.clone();
+    swapped.records[b].outcome = first;
+    // Everything made again for the lie, under a key of one's own; only the vendor's signature is taken over.
+    let (private, _) = certificate::key_pair(&[9; 32]).unwrap();
+    let mut lie: Files =
+        certificate::build(&swapped, &product(), &harness(), &private).unwrap().into_iter().collect();
+    assert!(!is_authentic(&lie));
+    lie.insert("attestation.json".into(), files["attestation.json"].clone());
+    assert!(!is_authentic(&lie));
+}
+
+#[test]
+fn a_journal_has_one_reading_even_from_who_may_sign() {
+    let run = whole("ref-oci");
+    let files = bundle(&run);
+    let text = String::from_utf8(files["journal.jsonl"].clone()).unwrap();
+    // The chain is made anew over the changed events, as a vendor with the key could do.
+    let rechained = |change: &dyn Fn(&str) -> String| {
+        let mut head = sha256(b"plimsoll-journal/1\n");
+        let mut out = String::new();
+        for (seq, line) in text.lines().enumerate() {
+            let event = line.split_once("\"event\":").unwrap().1.strip_suffix('}').unwrap();
+            let line = format!("{{\"seq\":{seq},\"prev\":\"{head}\",\"event\":{}}}\n", change(event));
+            head = sha256(line.as_bytes());
+            out.push_str(&line);
+        }
+        out
+    };
+    assert_eq!(rechained(&str::to_owned), text, "the test knows the chain");
+    for change in [
+        &|e: &str| e.replacen("\"kind\":\"pass\"", "\"kind\":\"pass\",\"kind\":\"pass\"", 1),
+        &|e: &str| e.replacen("\"attempt\":1", "\"attempt\":1,\"unheard-of\":1", 1),
+        &|e: &str| e.replacen("\"attempt\":1", "\"attempt\": 1", 1),
+        &|e: &str| e.replacen("\"duration_ms\":87.25", "\"duration_ms\":8725e-2", 1),
+    ] as [&dyn Fn(&str) -> String; 4]
+    {
+        let mut changed = files.clone();
+        let journal = rechained(change);
+        assert_ne!(journal, text);
+        changed.insert("journal.jsonl".into(), journal.into_bytes());
+        let found = verify(&changed, &public(), &Policy::default());
+        let chain = found.checks.iter().find(|c| c.name == "hash chain").unwrap();
+        assert!(!found.authentic && !chain.problems.is_empty(), "{}", found.to_text());
+    }
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    use sha2::Digest as _;
+    use std::fmt::Write as _;
+    sha2::Sha256::digest(bytes).iter().fold(String::new(), |mut out, b| {
+        write!(out, "{b:02x}").unwrap();
+        out
+    })
+}
+
 /// Changes a run and signs the result with the same key: what a vendor who cheats could do.
 fn forged(change: impl Fn(&mut Run)) -> Result<Files, CertifyError> {
     let mut run = whole("ref-oci");
@@ -208,7 +277,7 @@ fn a_run_that_is_not_whole_gets_no_certificate() {
     assert!(unfit(|r| r.superseded = vec![r.records[0].clone()]));
     assert!(unfit(|r| drop(r.records.pop())));
     assert!(unfit(|r| r.header.targets[0].sha256 = None));
-    assert!(unfit(|r| drop(r.header.targets[0].facts.insert("sha256_after".into(), "00".into()))));
+    assert!(unfit(|r| r.footer.as_mut().unwrap().replaced = vec!["ref-oci".into()]));
     assert!(unfit(|r| r.header.targets[0].spec = "oci:/usr/bin/plimsoll-faults".parse().unwrap()));
     assert!(unfit(|r| r.header.targets[0].unfit = Some("x".into())));
     assert!(matches!(
@@ -240,6 +309,11 @@ fn the_policy_binds() {
     let good = bundle(&honest);
     assert!(check(&good, &Policy { challenge: Some("nonce-1"), ..Policy::default() }));
     assert!(!check(&good, &Policy { challenge: Some("nonce-2"), ..Policy::default() }), "a replayed run");
+    let renamed = forged(|r| r.header.run_id = "00000000".into()).unwrap();
+    assert!(
+        !check(&renamed, &Policy { challenge: Some("nonce-1"), ..Policy::default() }),
+        "names of another run"
+    );
     assert!(
         !check(&good, &Policy { harnesses: &["cd".repeat(32)], ..Policy::default() }),
         "an unknown harness"

@@ -19,7 +19,14 @@ fn the_page_tells_everything_in_order() {
     for part in [
         "<title>Gate closed: runc 1.1.5+ds1: 4/5 MUST pass",
         "<h1>✗ Gate closed</h1>",
+        "<span class=\"f\" aria-hidden=\"true\">✗</span> runc 1.1.5+ds1: 4/5 MUST pass",
+        "<span class=\"p\" aria-hidden=\"true\">✓</span> ref-oci",
         "7 cases cover 3 of 4 MUST requirements (75 %).",
+        "What failed</h2>",
+        "<a href=\"#oci-runtime/kill/stopped-is-error@runc\">oci-runtime/kill/stopped-is-error</a>",
+        "What to do</h2>",
+        "<code>plimsoll expectations update",
+        "<a href=\"#?diff=1\">show only these</a>",
         "<section id=\"targets\"",
         "CAP_SYS_RESOURCE",
         "<section id=\"changes\"",
@@ -77,6 +84,20 @@ fn benchmarks_and_the_detection_score_have_their_sections() {
     assert!(!page.contains("never counts"), "the sentinel is not a candidate");
     assert_eq!(page.matches("<svg role=\"img\" ").count(), 3);
     assert_eq!(page, html::render(&run, &Options::default()));
+}
+
+#[test]
+fn what_the_harness_measures_of_itself_is_no_choice_of_a_target() {
+    let mut run = common::sample();
+    for record in &mut run.records {
+        record.facts.insert("harness.overhead-ms".into(), serde_json::json!(12.5));
+    }
+    let page = html::render(&run, &Options::default());
+    assert!(!page.contains("harness.overhead-ms"), "not among the recorded choices");
+    assert!(
+        page.contains("12 ms per attempt beyond") || page.contains("12.5 ms per attempt beyond"),
+        "but told once"
+    );
 }
 
 #[test]
@@ -224,6 +245,66 @@ fn without_a_script_everything_is_still_there() {
         "filters that cannot work are hidden"
     );
     assert!(dom.contains("aria-live=\"polite\"></output>") && dom.contains("exit 0, stderr empty"));
+}
+
+/// A page in a frame of this width, asked by a script of ours: what it writes into `data-said` of the root.
+fn asked(browser: &Browser, page: &str, width: u32, question: &str) -> String {
+    let inner = page.replace('&', "&amp;").replace('"', "&quot;");
+    let outer = format!(
+        "<!doctype html><body style=margin:0><iframe srcdoc=\"{inner}\" width={width} height=900 style=border:0></iframe>\
+         <script>document.querySelector('iframe').addEventListener('load', function (e) {{ var d = e.target.contentDocument;\
+         document.documentElement.setAttribute('data-said', 'said ' + (function () {{ {question} }})()); }});</script>"
+    );
+    let dom = browser.dom(&browser.page("outer.html", &outer));
+    let said = dom.split_once("data-said=\"").map_or("", |(_, rest)| rest.split('"').next().unwrap());
+    said.strip_prefix("said ").unwrap_or_else(|| panic!("no answer")).to_owned()
+}
+
+fn rich() -> String {
+    let mut run = common::sample();
+    run.benches.push(("bench".into(), common::bench("pass")));
+    run.benches.push(("selftest".into(), common::selftest()));
+    html::render(&run, &Options { baseline: Some(&run), ..Options::default() })
+        .replace("<details", "<details open")
+}
+
+#[test]
+fn a_narrow_screen_scrolls_in_one_direction() {
+    let Some(browser) = Browser::find() else { return };
+    // Tables scroll in boxes of their own; the page itself does not.
+    let said = asked(&browser, &rich(), 320, "return d.documentElement.scrollWidth;");
+    assert!(said.parse::<u32>().unwrap() <= 320, "{said} px wide");
+    let wide = "<!doctype html><p style=\"width:400px\">x</p>";
+    let said = asked(&browser, wide, 320, "return d.documentElement.scrollWidth;");
+    assert!(said.parse::<u32>().unwrap() > 320, "the control is too wide, and the question finds it");
+}
+
+#[test]
+fn everything_can_be_reached_with_the_keyboard() {
+    let Some(browser) = Browser::find() else { return };
+    let question = "var bad = [], n = 0, order = -1;\
+        d.querySelectorAll('a[href],summary,input,select,button,[tabindex]').forEach(function (e) {\
+          if (e.closest('[hidden]')) return; n += 1; e.focus();\
+          if (d.activeElement !== e || e.tabIndex > 0) bad.push(e.outerHTML.slice(0, 80)); });\
+        d.querySelectorAll('.scroll,.matrix').forEach(function (e) { if (e.tabIndex !== 0) bad.push('scroll box'); });\
+        d.querySelectorAll('label').forEach(function (l) { if (!l.control) bad.push('label without a field'); });\
+        var first = d.querySelector('a[href],button,input'); if (first.className !== 'skip') bad.push('no skip link first');\
+        return n + ' ' + bad.join('|');";
+    let said = asked(&browser, &rich(), 1000, question);
+    let (number, bad) = said.split_once(' ').unwrap();
+    assert!(number.parse::<u32>().unwrap() > 50 && bad.is_empty(), "{said}");
+}
+
+#[test]
+fn every_link_into_the_page_leads_somewhere() {
+    for run in [common::sample(), common::hostile::run()] {
+        let page = html::render(&run, &Options { baseline: Some(&run), ..Options::default() });
+        let ids: std::collections::BTreeSet<&str> =
+            page.split(" id=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+        let links = page.split("href=\"#").skip(1).map(|rest| rest.split('"').next().unwrap());
+        let dead: Vec<&str> = links.filter(|l| !l.starts_with('?') && !ids.contains(l)).collect();
+        assert!(dead.is_empty(), "{dead:?}");
+    }
 }
 
 /// The accessibility checker axe-core, where `PLIMSOLL_AXE` names its `axe.min.js`.

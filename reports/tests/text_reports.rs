@@ -5,7 +5,7 @@
 
 mod common;
 
-use plimsoll_model::{ExitCode, OutcomeKind, Run};
+use plimsoll_model::{ExitCode, Judgement, OutcomeKind, Run};
 use plimsoll_reports::{coverage, embargo, html, junit, markdown, tap, terminal, verdict};
 
 #[test]
@@ -193,4 +193,55 @@ fn an_embargo_withholds_cases_requirements_and_counts() {
     }
     let none = common::sample();
     assert_eq!(embargo::without(&none, "security", false), none);
+}
+
+#[test]
+fn the_short_forms_say_what_needs_a_look() {
+    let run = common::sample();
+    let concise = plimsoll_reports::summary::concise(&run);
+    let (lines, last) = concise.trim_end().rsplit_once('\n').unwrap();
+    assert!(lines.contains("✗ fail runc oci-runtime/kill/stopped-is-error: "), "{concise}");
+    assert!(last.contains("gate closed"), "{concise}");
+    let text = plimsoll_reports::summary::json(&run);
+    let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(document["exit_code"], 1);
+    let targets = document["targets"].as_array().unwrap();
+    assert_eq!(targets.len(), run.header.targets.len());
+    for (target, tally) in targets.iter().zip(verdict::tallies(&run)) {
+        let sum: u64 = target["outcomes"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
+        assert_eq!(sum as usize + tally.missing, run.header.plan.len(), "{target}");
+        assert_eq!(target["unexpected"].as_u64().unwrap() as usize, tally.bad);
+    }
+    assert_eq!(document["notable"].as_array().unwrap().len(), lines.lines().count());
+    for text in [
+        plimsoll_reports::summary::concise(&common::hostile::run()),
+        plimsoll_reports::summary::json(&common::hostile::run()),
+    ] {
+        assert!(!text.contains('\u{1b}'), "no sequence reaches a terminal");
+    }
+}
+
+#[test]
+fn every_report_says_what_to_do() {
+    use plimsoll_reports::advice::advice;
+    let run = common::sample();
+    let steps = advice(&run).join("\n");
+    assert!(
+        steps.contains("unexpected failure") && steps.contains("plimsoll expectations update"),
+        "{steps}"
+    );
+    let mut calm = run.clone();
+    calm.superseded.clear();
+    calm.records.retain(|r| r.outcome.kind() == OutcomeKind::Pass && r.judgement == Judgement::Good);
+    let kept: Vec<String> =
+        calm.records.iter().filter(|r| r.target == "ref-oci").map(|r| r.case.to_string()).collect();
+    calm.header.targets.retain(|t| t.label == "ref-oci");
+    calm.records.retain(|r| r.target == "ref-oci");
+    calm.header.plan.retain(|c| kept.contains(&c.id.to_string()));
+    assert_eq!(advice(&calm), ["Nothing needs to be done about these targets."]);
+    calm.footer.as_mut().unwrap().replaced = vec!["ref-oci".into()];
+    assert!(advice(&calm)[0].contains("replaced"));
+    assert_eq!(verdict::gate(&calm, false, &[]), ExitCode::Trouble);
+    calm.header.targets[0].unfit = Some("no runtime".into());
+    assert!(advice(&calm)[0].contains("plimsoll doctor -t TARGET"));
 }

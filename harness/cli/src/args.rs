@@ -16,7 +16,7 @@ use std::path::PathBuf;
 /// Without a verb: judges the bundled reference runtime and CRI server by every suite, benchmarks the runtime beside
 /// those found on this host, and writes the reports.
 #[derive(Debug, Parser)]
-#[command(name = "plimsoll", version, about, after_help = EXIT_CODES)]
+#[command(name = "plimsoll", version, long_version = LONG_VERSION, about, after_help = EXIT_CODES)]
 pub struct Cli {
     /// Options of every verb.
     #[command(flatten)]
@@ -25,6 +25,12 @@ pub struct Cli {
     #[command(subcommand)]
     pub verb: Option<Verb>,
 }
+
+/// What a report of a defect needs: `-V` is short, `--version` is this.
+const LONG_VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\nrun file format plimsoll-run/1\none static file: runner, suites, probe, images, reference runtimes"
+);
 
 const EXIT_CODES: &str = "Exit codes: 0 nothing unexpected · 1 gate closed · 2 usage · 3 trouble (retry may help) · \
     4 nothing ran · 5 benchmark regression · 6 stale expectations · 7 benchmark cannot tell · 130/143 interrupted";
@@ -38,6 +44,15 @@ pub struct Global {
     /// Directory for what a run makes and removes again; needs a file system without noexec.
     #[arg(long, global = true, default_value = "/var/tmp/plimsoll", env = "PLIMSOLL_WORK_DIR")]
     pub work_dir: PathBuf,
+    /// Configuration file to read in place of the project's and the user's; `none` reads no file.
+    #[arg(long, global = true, value_name = "FILE", env = "PLIMSOLL_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// When to use colour; `NO_COLOR` and `CLICOLOR_FORCE` decide where it is `auto`.
+    #[arg(long, global = true, default_value = "auto", env = "PLIMSOLL_COLOR")]
+    pub color: clap::ColorChoice,
+    /// Flags that say what files and variables said, for the command line in the run file.
+    #[arg(skip)]
+    pub resolved: Vec<String>,
 }
 
 /// The verbs.
@@ -58,8 +73,11 @@ pub enum Verb {
         #[arg(long, default_value = "human")]
         format: Shape,
     },
-    /// Say what this host can and cannot show.
+    /// Say what this host, and these targets, can and cannot show.
     Doctor {
+        /// Target as for `run`; repeat for more.
+        #[arg(short = 't', long = "target")]
+        target: Vec<String>,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -98,7 +116,19 @@ pub enum Verb {
         #[command(subcommand)]
         verb: ExpectationsVerb,
     },
-    /// Print a JSON Schema: run.
+    /// Lay out a run as a certification programme wants it, or check such a directory.
+    Submission {
+        /// What to do.
+        #[command(subcommand)]
+        verb: SubmissionVerb,
+    },
+    /// Show what files, variables and gates say.
+    Config {
+        /// What to do.
+        #[command(subcommand)]
+        verb: ConfigVerb,
+    },
+    /// Print a JSON Schema.
     Schema {
         /// `run` or `expectations`.
         name: String,
@@ -109,7 +139,10 @@ pub enum Verb {
         shell: clap_complete::Shell,
     },
     /// Print the manual page.
-    Man,
+    Man {
+        /// Of this verb.
+        verb: Option<String>,
+    },
     /// Start a private CRI server of another product, run a command beside it, and clear everything away.
     Testbed {
         /// Which server.
@@ -158,6 +191,10 @@ pub enum Shape {
 pub enum Format {
     /// Failures and a summary, for people.
     Human,
+    /// One line for each case that needs a look, and the verdict.
+    Concise,
+    /// One JSON document with the counts and what needs a look.
+    Json,
     /// The run file's lines.
     Jsonl,
     /// TAP 14.
@@ -227,12 +264,26 @@ pub struct RunArgs {
     /// Known failures, as TOML; see harness/docs/OUTCOMES.md.
     #[arg(long)]
     pub expectations: Option<PathBuf>,
+    /// Named set of options from the configuration: pr, release, or one of your own; see `plimsoll config show`.
+    #[arg(long, value_name = "NAME", env = "PLIMSOLL_GATE")]
+    pub gate: Option<String>,
     /// Warnings, fixed known failures and stale entries close the gate as well.
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
+        action = clap::ArgAction::Set)]
     pub strict: bool,
+    /// Only the cases that `failed` (ended badly, in trouble or not at all) in this run file, on its targets.
+    #[arg(long, num_args = 2, value_names = ["failed", "RUN"], conflicts_with_all = ["filter", "case", "names"])]
+    pub rerun: Vec<String>,
+    /// Run all of it this many times: cases whose verdicts differ are flaky and close the gate.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000),
+        conflicts_with_all = ["retries", "fail_fast", "max_fail"])]
+    pub stress_count: Option<u32>,
     /// Report to write: junit=PATH, html=PATH, markdown=PATH, tap=PATH, ctrf=PATH, openmetrics=PATH, badge=PATH, jsonl=PATH.
     #[arg(long = "report", value_name = "KIND=PATH")]
     pub report: Vec<String>,
+    /// How the reports are written.
+    #[command(flatten)]
+    pub dialect: Dialect,
     /// Shape of standard output.
     #[arg(long, default_value = "human")]
     pub format: Format,
@@ -248,6 +299,48 @@ pub struct RunArgs {
     /// A certifier's nonce, kept in the run file.
     #[arg(long)]
     pub challenge: Option<String>,
+    /// Whether the command line itself names targets.
+    #[arg(skip)]
+    pub target_given: bool,
+}
+
+/// What consumers of reports want differently.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Dialect {
+    /// How JUnit names evidence files; auto looks at `GITLAB_CI` and `JENKINS_URL`.
+    #[arg(long, default_value = "auto")]
+    pub junit_attachments: JunitAttachments,
+    /// Whether style and script stand in the page, or beside it for servers that forbid inline style.
+    #[arg(long, default_value = "inline")]
+    pub html_assets: HtmlAssets,
+}
+
+/// How JUnit names evidence files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum JunitAttachments {
+    /// As the CI system that is there wants it.
+    Auto,
+    /// Relative to the project's directory, on failures.
+    Gitlab,
+    /// Absolute, on every case with evidence.
+    Jenkins,
+    /// Not at all.
+    None,
+}
+
+/// Where style and script of the page live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HtmlAssets {
+    /// In the page.
+    Inline,
+    /// In report.css and report.js beside it.
+    External,
+}
+
+impl Default for Dialect {
+    fn default() -> Self {
+        Self { junit_attachments: JunitAttachments::Auto, html_assets: HtmlAssets::Inline }
+    }
 }
 
 /// `plimsoll list`.
@@ -286,6 +379,9 @@ pub enum ReportVerb {
         /// Keep the suite `security` out of the reports.
         #[arg(long)]
         embargo: bool,
+        /// How the reports are written.
+        #[command(flatten)]
+        dialect: Dialect,
     },
     /// Merge the shards of one run, or the runs of one plan on several nodes.
     Merge {
@@ -426,5 +522,54 @@ pub enum ExpectationsVerb {
         /// The expectations file.
         #[arg(long)]
         file: PathBuf,
+    },
+}
+
+/// `plimsoll config ...`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum ConfigVerb {
+    /// Print what holds, as a file that would set it.
+    Show {
+        /// Say where each value comes from.
+        #[arg(long)]
+        origin: bool,
+        /// Lay this gate over the files.
+        #[arg(long, value_name = "NAME")]
+        gate: Option<String>,
+    },
+    /// Print the reference file: every key with its default.
+    Default,
+}
+
+/// The layout that a programme wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SubmissionStyle {
+    /// `SPEC/vX.Y/PRODUCT/` with PRODUCT.yaml, README.md, results.yaml, report.html, junit.xml.
+    Oci,
+    /// `vX.Y/PRODUCT/` with PRODUCT.yaml, README.md, e2e.log, `junit_01.xml`.
+    Cncf,
+}
+
+/// `plimsoll submission ...`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum SubmissionVerb {
+    /// Write the directory.
+    Build {
+        /// The run file: one whole run of the profile `certify`.
+        run: PathBuf,
+        /// The vendor's words about the product, as TOML.
+        #[arg(long, value_name = "FILE")]
+        vendor: PathBuf,
+        /// The programme's layout.
+        #[arg(long, default_value = "oci")]
+        style: SubmissionStyle,
+        /// Directory below which the programme's directories are made.
+        #[arg(short, long, value_name = "DIR")]
+        output: PathBuf,
+    },
+    /// Check what a reviewer would: 0 when nothing stands against it, else 1.
+    Verify {
+        /// The product's directory.
+        directory: PathBuf,
     },
 }

@@ -6,7 +6,7 @@ use crate::run::bundled;
 use crate::suites;
 use crate::usage::Failure;
 use clap::CommandFactory;
-use plimsoll_engine::{Filter, Plan, Profile, Selection, doctor, gc};
+use plimsoll_engine::{Filter, Plan, Profile, Selection, gc};
 use plimsoll_kit::case::Drives;
 use plimsoll_model::{ExitCode, PlannedCase, Requirement};
 use std::fmt::Write;
@@ -44,15 +44,20 @@ pub fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
             text.push('\n');
         }
         "names" => plan.cases.iter().for_each(|c| text.extend([c.id.as_str(), "\n"])),
-        _ => {
-            for case in &plan.cases {
-                let _ = writeln!(text, "{:<68} {}", case.id.as_str(), case.summary);
-            }
-            let _ = writeln!(text, "{} cases", plan.cases.len());
-        }
+        _ => text = table(&plan.cases),
     }
     output::data(&text);
     Ok(if plan.cases.is_empty() { ExitCode::NothingRan } else { ExitCode::Success })
+}
+
+/// Cases for people, one per line, and their number.
+pub fn table(cases: &[PlannedCase]) -> String {
+    let mut text = String::new();
+    for case in cases {
+        let _ = writeln!(text, "{:<68} {}", case.id.as_str(), case.summary);
+    }
+    let _ = writeln!(text, "{} cases", cases.len());
+    text
 }
 
 /// `plimsoll explain`.
@@ -143,30 +148,6 @@ pub fn coverage(format: Shape) -> Result<ExitCode, Failure> {
     Ok(ExitCode::Success)
 }
 
-/// `plimsoll doctor`.
-pub fn doctor(global: &Global, json: bool) -> ExitCode {
-    let (facts, findings) = doctor::examine(&global.work_dir);
-    if json {
-        let document = serde_json::json!({ "host": facts, "findings": findings });
-        output::line(&document.to_string());
-    } else {
-        output::line(&format!("{} · {} {} · {} cpus", facts.os, facts.kernel, facts.machine, facts.cpus));
-        for f in &findings {
-            let glyph = match f.grade {
-                doctor::Grade::Fine => '✓',
-                doctor::Grade::Limited => '!',
-                doctor::Grade::Broken => '✗',
-            };
-            output::line(&format!("{glyph} {:<18} {}", f.topic, f.found));
-            if !f.fix.is_empty() {
-                output::line(&format!("    {}", f.fix));
-            }
-        }
-    }
-    let broken = findings.iter().any(|f| f.grade == doctor::Grade::Broken);
-    if broken { ExitCode::Trouble } else { ExitCode::Success }
-}
-
 /// `plimsoll gc`.
 pub fn gc(global: &Global, run: Option<&str>) -> Result<ExitCode, Failure> {
     let found = gc::collect(&global.work_dir, run, &bundled()?.program)
@@ -215,9 +196,20 @@ pub fn completions(shell: clap_complete::Shell) -> ExitCode {
 }
 
 /// `plimsoll man`.
-pub fn man() -> Result<ExitCode, Failure> {
+pub fn man(verb: Option<&str>) -> Result<ExitCode, Failure> {
+    let mut command = Cli::command();
+    // Building gives the verbs their full names and the options of every verb.
+    command.build();
+    let page = match verb {
+        None => &command,
+        Some(name) => command.find_subcommand(name).ok_or_else(|| {
+            let known: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+            Failure::usage(format!("no verb is called `{name}`")).hint(format!("known: {}", known.join(", ")))
+        })?,
+    };
     let mut text = Vec::new();
-    clap_mangen::Man::new(Cli::command()).render(&mut text).map_err(|e| Failure::trouble(e.to_string()))?;
+    let page = page.clone().name(verb.map_or_else(|| "plimsoll".to_owned(), |v| format!("plimsoll-{v}")));
+    clap_mangen::Man::new(page).render(&mut text).map_err(|e| Failure::trouble(e.to_string()))?;
     output::data(&String::from_utf8_lossy(&text));
     Ok(ExitCode::Success)
 }

@@ -32,9 +32,7 @@ pub fn certify(global: &Global, args: &CertifyArgs) -> Result<ExitCode, Failure>
         return Err(Failure::usage("certify needs --vendor, --key and --output"));
     };
     // Everything that can be wrong is looked at before the run, which takes long.
-    let text = fs::read_to_string(vendor).map_err(|e| usage::file("read", vendor, &e))?;
-    let product: Product =
-        toml::from_str(&text).map_err(|e| Failure::usage(format!("{}: {e}", vendor.display())))?;
+    let product = product(vendor)?;
     let private = fs::read_to_string(key).map_err(|e| usage::file("read", key, &e))?;
     if target.exists() {
         return Err(Failure::usage(format!("{} is there already", target.display()))
@@ -57,7 +55,18 @@ pub fn certify(global: &Global, args: &CertifyArgs) -> Result<ExitCode, Failure>
     Ok(code)
 }
 
-fn refused(error: &CertifyError) -> Failure {
+/// The vendor's words.
+pub fn product(path: &Path) -> Result<Product, Failure> {
+    let text = fs::read_to_string(path).map_err(|e| usage::file("read", path, &e))?;
+    toml::from_str(&text).map_err(|e| {
+        Failure::usage(format!("{}: {e}", path.display())).hint(
+            "known: vendor, name, version, website_url, repo_url, documentation_url, product_logo_url, type, description",
+        )
+    })
+}
+
+/// Why there is no certificate, as the user reads it.
+pub fn refused(error: &CertifyError) -> Failure {
     let hint = match error {
         CertifyError::Key(_) => "`plimsoll certify --new-key DIR` makes a pair",
         CertifyError::Unfit(_) => {
@@ -88,7 +97,7 @@ fn new_key(dir: &Path) -> Result<ExitCode, Failure> {
 }
 
 /// What this executable says of itself. The commit is known when the build was told.
-fn harness() -> Result<Harness, Failure> {
+pub fn harness() -> Result<Harness, Failure> {
     let program = run::bundled()?.program;
     let bytes = fs::read(&program).map_err(|e| usage::file("read", &program, &e))?;
     let sha256 = Sha256::digest(&bytes).iter().fold(String::new(), |mut out, b| {
@@ -105,7 +114,7 @@ fn harness() -> Result<Harness, Failure> {
 }
 
 /// Writes the bundle beside its place and renames it, so that it is there whole or not at all.
-fn write_bundle(target: &Path, files: &[(String, Vec<u8>)]) -> Result<(), Failure> {
+pub fn write_bundle(target: &Path, files: &[(String, Vec<u8>)]) -> Result<(), Failure> {
     let parent = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(|e| usage::file("make", parent, &e))?;
     let part = tempfile::Builder::new().prefix(".certificate-").tempdir_in(parent);
@@ -158,7 +167,7 @@ fn own_plan(files: &Files) -> Result<(Vec<PlannedCase>, Vec<Requirement>), Failu
 }
 
 /// Reads a bundle; links and devices have no place in one.
-fn read_bundle(root: &Path) -> Result<Files, Failure> {
+pub fn read_bundle(root: &Path) -> Result<Files, Failure> {
     let mut files = Files::new();
     let mut left = MOST_BYTES;
     let mut todo: Vec<(PathBuf, String, usize)> = vec![(root.to_owned(), String::new(), 0)];

@@ -5,7 +5,7 @@ use crate::output;
 use crate::report;
 use crate::run::read_expectations;
 use crate::usage::Failure;
-use plimsoll_model::expectation::{Expectation, ExpectedKind};
+use plimsoll_model::expectation::{Expectation, ExpectedKind, Subject};
 use plimsoll_model::{CaseRecord, ExitCode, Expectations, Judgement, OutcomeKind, Run};
 use std::path::{Path, PathBuf};
 
@@ -35,17 +35,19 @@ fn runs(paths: &[PathBuf]) -> Result<Vec<Run>, Failure> {
     paths.iter().map(|p| report::read(p)).collect()
 }
 
-fn version<'a>(run: &'a Run, record: &CaseRecord) -> &'a str {
-    run.header.targets.iter().find(|t| t.label == record.target).map_or("", |t| t.version.as_str())
+/// Whom a record is about; records of a read run always name a target of its header.
+fn subject<'a>(run: &'a Run, record: &CaseRecord) -> Option<Subject<'a>> {
+    let target = run.header.targets.iter().find(|t| t.label == record.target)?;
+    Some(Subject { target, host: &run.header.host })
 }
 
 /// Judged anew by the file as it is now: the run may have been made with an older one.
 fn uses(runs: &[Run], file: &Expectations) -> Vec<Use> {
     let mut uses = vec![Use::default(); file.entries.len()];
     for (run, record) in runs.iter().flat_map(|r| r.records.iter().map(move |c| (r, c))) {
-        let version = version(run, record);
-        if let Some(i) = file.find(&record.target, version, &record.case) {
-            let judgement = file.judge(&record.target, version, &record.case, record.outcome.kind());
+        let Some(on) = subject(run, record) else { continue };
+        if let Some(i) = file.find(on, &record.case) {
+            let judgement = file.judge(on, &record.case, record.outcome.kind());
             let fixed = matches!(judgement, Judgement::Fixed { .. });
             uses[i].matched = true;
             uses[i].fixed |= fixed;
@@ -92,8 +94,8 @@ fn update(runs: &[Run], path: &Path) -> Result<ExitCode, Failure> {
     let kept = wanted.entries.len();
     let unexpected = runs.iter().flat_map(|r| r.records.iter().map(move |c| (r, c)));
     for (run, record) in unexpected {
-        let kind = record.outcome.kind();
-        let judgement = wanted.judge(&record.target, version(run, record), &record.case, kind);
+        let Some(on) = subject(run, record) else { continue };
+        let judgement = wanted.judge(on, &record.case, record.outcome.kind());
         if matches!(judgement, Judgement::Bad | Judgement::Warned) {
             wanted.entries.push(entry(record));
         }
@@ -131,6 +133,7 @@ fn entry(record: &CaseRecord) -> Expectation {
         case: record.case.to_string(),
         target: Some(record.target.clone()),
         version_contains: None,
+        when: serde_json::Map::new(),
         outcome: if warn { ExpectedKind::Warn } else { ExpectedKind::Fail },
         issue: "TODO".to_owned(),
         reason: reason.chars().filter(|c| !c.is_control()).take(REASON).collect(),

@@ -7,6 +7,8 @@ mod args;
 mod bench;
 mod browse;
 mod certify;
+mod config;
+mod doctor;
 mod expectations;
 mod images;
 mod node;
@@ -15,15 +17,17 @@ mod partition;
 #[cfg(test)]
 mod reference_page;
 mod report;
+mod rerun;
 mod run;
 mod selftest;
+mod stress;
+mod submission;
 mod suites;
 mod testbed;
 mod usage;
 mod vm;
 
 use args::{Cli, Verb};
-use clap::Parser;
 use plimsoll_model::ExitCode;
 use std::ffi::OsString;
 use std::path::Path;
@@ -63,14 +67,19 @@ fn main() -> std::process::ExitCode {
     if let Some(code) = plimsoll_bench_scenarios::inject::wrapper_main() {
         return code;
     }
-    let cli = match Cli::try_parse() {
+    let cli = match config::parse(&arguments) {
         Ok(cli) => cli,
-        Err(e) => {
+        Err(config::Ended::Clap(e)) => {
             let _ = e.print();
             let usage = e.use_stderr();
             return if usage { ExitCode::Usage.code().into() } else { ExitCode::Success.code().into() };
         }
+        Err(config::Ended::Failure(failure)) => {
+            output::error(&failure);
+            return failure.code.code().into();
+        }
     };
+    output::choose_color(cli.global.color);
     // The only verb whose exit code may be any: that of the command that it runs.
     if let Some(Verb::Testbed { verb }) = cli.verb {
         return testbed::verb(&cli.global, verb).map_or_else(
@@ -93,11 +102,11 @@ fn main() -> std::process::ExitCode {
 fn dispatch(cli: Cli) -> Result<ExitCode, usage::Failure> {
     match cli.verb {
         None => run::main_job(&cli.global),
-        Some(Verb::Run(options)) => run::verb(&cli.global, *options),
+        Some(Verb::Run(options)) => run::verb(&cli.global, &options),
         Some(Verb::List(options)) => browse::list(&options),
         Some(Verb::Explain { name }) => browse::explain(&name),
         Some(Verb::Coverage { format }) => browse::coverage(format),
-        Some(Verb::Doctor { json }) => Ok(browse::doctor(&cli.global, json)),
+        Some(Verb::Doctor { target, json }) => doctor::verb(&cli.global, &target, json),
         Some(Verb::Gc { run }) => browse::gc(&cli.global, run.as_deref()),
         Some(Verb::Report { verb }) => report::verb(verb),
         Some(Verb::Bench(options)) => bench::verb(&cli.global, &options),
@@ -107,9 +116,11 @@ fn dispatch(cli: Cli) -> Result<ExitCode, usage::Failure> {
         Some(Verb::Node(options)) => node::verb(&cli.global, options),
         Some(Verb::Vm { verb }) => vm::verb(&cli.global, verb),
         Some(Verb::Expectations { verb }) => expectations::verb(&verb),
+        Some(Verb::Submission { verb }) => submission::verb(&verb),
+        Some(Verb::Config { verb }) => config::verb(cli.global.config.as_ref(), &verb),
         Some(Verb::Schema { name }) => browse::schema(&name),
         Some(Verb::Completions { shell }) => Ok(browse::completions(shell)),
-        Some(Verb::Man) => browse::man(),
+        Some(Verb::Man { verb }) => browse::man(verb.as_deref()),
         Some(Verb::Images { verb }) => images::verb(&verb),
         Some(Verb::Testbed { .. } | Verb::Oci { .. } | Verb::Cri { .. } | Verb::Faults { .. }) => {
             Ok(ExitCode::Usage)

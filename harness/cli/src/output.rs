@@ -1,8 +1,38 @@
 //! Standard output is data, standard error is everything else; a closed pipe is no error.
 
 use crate::usage::Failure;
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::io::{ErrorKind, Write};
 use std::path::Path;
+
+const RED: &str = "\u{1b}[1;31m";
+const YELLOW: &str = "\u{1b}[33m";
+const GREEN: &str = "\u{1b}[32m";
+const RESET: &str = "\u{1b}[0m";
+
+/// Sets when colour is used. The streams take the sequences out where it is not.
+pub fn choose_color(choice: clap::ColorChoice) {
+    match choice {
+        clap::ColorChoice::Auto => anstream::ColorChoice::Auto,
+        clap::ColorChoice::Always => anstream::ColorChoice::Always,
+        clap::ColorChoice::Never => anstream::ColorChoice::Never,
+    }
+    .write_global();
+}
+
+/// Colours the glyph of an outcome at the beginning of a line. The word beside it says the same.
+pub fn painted(text: &str) -> String {
+    let paint = |line: &str| {
+        let color = match line.chars().next() {
+            Some('✗') => RED,
+            Some('?' | '!') => YELLOW,
+            Some('✓') => GREEN,
+            _ => return line.to_owned(),
+        };
+        let glyph = line.chars().next().map_or(0, char::len_utf8);
+        format!("{color}{}{RESET}{}", &line[..glyph], &line[glyph..])
+    };
+    text.split_inclusive('\n').map(paint).collect()
+}
 
 /// Writes data. When the reader has gone, the program ends quietly.
 pub fn data(text: &str) {
@@ -27,8 +57,7 @@ pub fn note(text: &str) {
 
 /// Tells the user what went wrong and what to do.
 pub fn error(failure: &Failure) {
-    let (red, reset) = if std::io::stderr().is_terminal() { ("\u{1b}[1;31m", "\u{1b}[0m") } else { ("", "") };
-    note(&format!("{red}error{reset}: {}", failure.what));
+    note(&format!("{RED}error{RESET}: {}", failure.what));
     if !failure.hint.is_empty() {
         note(&format!("hint: {}", failure.hint));
     }

@@ -1,6 +1,6 @@
 //! Writing reports, and the `report` verbs. Everything comes from run files.
 
-use crate::args::{ReportVerb, Shape};
+use crate::args::{Dialect, HtmlAssets, JunitAttachments, ReportVerb, Shape};
 use crate::output;
 use crate::usage::{self, Failure};
 use plimsoll_model::{Event, ExitCode, Judgement, OutcomeKind, Run};
@@ -54,13 +54,14 @@ impl Wanted {
     }
 
     /// Renders and writes it.
-    pub fn write(&self, run: &Run, baseline: Option<&Run>, strict: bool) -> Result<(), Failure> {
+    pub fn write(&self, run: &Run, baseline: Option<&Run>, style: Style) -> Result<(), Failure> {
+        let beside = self.path.parent().unwrap_or(Path::new(""));
         let text = match self.kind {
-            Kind::Junit => {
-                let beside = self.path.parent().unwrap_or(Path::new(""));
-                junit::render_all(run, &junit_options(run, beside, strict)?)
+            Kind::Junit => junit::render_all(run, &junit_options(run, beside, style)?),
+            Kind::Html => {
+                write_assets(beside, style)?;
+                page(run, baseline, style)
             }
-            Kind::Html => page(run, baseline),
             Kind::Markdown => markdown::summary(run),
             Kind::Tap => tap::render(run),
             Kind::Ctrf => ctrf::render(run, None),
@@ -72,11 +73,17 @@ impl Wanted {
     }
 }
 
-fn page(run: &Run, baseline: Option<&Run>) -> String {
-    html::render(run, &html::Options { assets: html::Assets::Inline, baseline })
+/// How reports are written.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Style {
+    /// Warnings and fixed known failures are failures in JUnit.
+    pub strict: bool,
+    /// What consumers want differently.
+    pub dialect: Dialect,
 }
 
-fn jsonl(run: &Run) -> Result<String, Failure> {
+/// The run file's text.
+pub fn jsonl(run: &Run) -> Result<String, Failure> {
     let mut text = Vec::new();
     write_jsonl(run, &mut text).map_err(|e| Failure::trouble(e.to_string()))?;
     Ok(String::from_utf8_lossy(&text).into_owned())
@@ -101,29 +108,52 @@ pub fn published(run: &Run, strict: bool) -> Run {
     embargo::without(run, SECURITY, strict)
 }
 
+fn page(run: &Run, baseline: Option<&Run>, style: Style) -> String {
+    let assets = match style.dialect.html_assets {
+        HtmlAssets::Inline => html::Assets::Inline,
+        HtmlAssets::External => html::Assets::External,
+    };
+    html::render(run, &html::Options { assets, baseline })
+}
+
+/// The page's own style and script beside it, where they do not stand in it.
+fn write_assets(dir: &Path, style: Style) -> Result<(), Failure> {
+    if style.dialect.html_assets == HtmlAssets::External {
+        for (name, text) in html::assets() {
+            output::file(&dir.join(name), text.as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
 /// What every run writes into its output directory beside the run file: JUnit per target, the page, the summary.
-pub fn write_standard(run: &Run, out: &Path, strict: bool) -> Result<(), Failure> {
-    for file in junit::render(run, &junit_options(run, out, strict)?) {
+pub fn write_standard(run: &Run, out: &Path, style: Style) -> Result<(), Failure> {
+    for file in junit::render(run, &junit_options(run, out, style)?) {
         output::file(&out.join(&file.name), file.xml.as_bytes())?;
     }
-    output::file(&out.join("report.html"), page(run, None).as_bytes())?;
+    write_assets(out, style)?;
+    output::file(&out.join("report.html"), page(run, None, style).as_bytes())?;
     output::file(&out.join("summary.md"), markdown::summary(run).as_bytes())
 }
 
 /// The page and the run file of a self-test: the run without a fault, with the detection score beside it.
 pub fn write_selftest(run: &Run, out: &Path) -> Result<(), Failure> {
     output::file(&out.join("selftest.jsonl"), jsonl(run)?.as_bytes())?;
-    output::file(&out.join("selftest.html"), page(run, None).as_bytes())
+    output::file(&out.join("selftest.html"), page(run, None, Style::default()).as_bytes())
 }
 
 /// How JUnit is read here: GitLab and Jenkins show files that a tag names. These are written below `dir`, with their
 /// place named as each wants it: relative to the project's directory, or absolute.
-fn junit_options(run: &Run, dir: &Path, strict: bool) -> Result<junit::Options, Failure> {
+fn junit_options(run: &Run, dir: &Path, style: Style) -> Result<junit::Options, Failure> {
+    let strict = style.strict;
     let set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
-    let attachments = match (set("GITLAB_CI"), set("JENKINS_URL")) {
-        (true, _) => junit::Attachments::GitLab,
-        (false, true) => junit::Attachments::Jenkins,
-        (false, false) => junit::Attachments::None,
+    let attachments = match style.dialect.junit_attachments {
+        JunitAttachments::Gitlab => junit::Attachments::GitLab,
+        JunitAttachments::Jenkins => junit::Attachments::Jenkins,
+        JunitAttachments::None => junit::Attachments::None,
+        JunitAttachments::Auto if set("GITLAB_CI") => junit::Attachments::GitLab,
+        JunitAttachments::Auto if set("JENKINS_URL") => junit::Attachments::Jenkins,
+        JunitAttachments::Auto => junit::Attachments::None,
     };
     if attachments == junit::Attachments::None {
         return Ok(junit::Options { strict, ..junit::Options::default() });
@@ -208,19 +238,20 @@ fn node_header(path: &Path) -> Result<merge::NodeHeader, Failure> {
 /// `plimsoll report`.
 pub fn verb(verb: ReportVerb) -> Result<ExitCode, Failure> {
     match verb {
-        ReportVerb::Render { run: path, report, selftest, bench, strict, baseline, embargo } => {
+        ReportVerb::Render { run: path, report, selftest, bench, strict, baseline, embargo, dialect } => {
             let mut run = read(&path)?;
             if !run.is_complete() {
                 output::note(&format!("{} is incomplete: the run was cut off or cancelled", path.display()));
             }
             attach(&mut run, "bench", bench.as_deref())?;
             attach(&mut run, "selftest", selftest.as_deref())?;
+            let style = Style { strict, dialect };
             let baseline = baseline.as_deref().map(read).transpose()?;
             if embargo {
                 let baseline = baseline.map(|b| published(&b, strict));
-                return render(&published(&run, strict), &report, baseline.as_ref(), strict);
+                return render(&published(&run, strict), &report, baseline.as_ref(), style);
             }
-            render(&run, &report, baseline.as_ref(), strict)
+            render(&run, &report, baseline.as_ref(), style)
         }
         ReportVerb::Merge { runs, nodes, output: path } => {
             let merged = merged(&runs, nodes)?;
@@ -252,12 +283,12 @@ pub fn verb(verb: ReportVerb) -> Result<ExitCode, Failure> {
     }
 }
 
-fn render(run: &Run, reports: &[String], baseline: Option<&Run>, strict: bool) -> Result<ExitCode, Failure> {
+fn render(run: &Run, reports: &[String], baseline: Option<&Run>, style: Style) -> Result<ExitCode, Failure> {
     if reports.is_empty() {
-        output::data(&page(run, baseline));
+        output::data(&page(run, baseline, Style { dialect: Dialect::default(), ..style }));
     }
     for report in reports {
-        Wanted::parse(report)?.write(run, baseline, strict)?;
+        Wanted::parse(report)?.write(run, baseline, style)?;
     }
     Ok(ExitCode::Success)
 }

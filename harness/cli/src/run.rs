@@ -1,16 +1,20 @@
 //! `plimsoll run`, and the main job when no verb is given.
 
-use crate::args::{BenchArgs, Format, Global, RunArgs, SelectArgs};
+use crate::args::{BenchArgs, Dialect, Format, Global, RunArgs, SelectArgs};
 use crate::browse;
 use crate::output;
 use crate::partition;
 use crate::report;
+use crate::rerun;
+use crate::stress;
 use crate::suites;
 use crate::usage::{self, Failure};
 use plimsoll_engine::run::{Finished, Interrupt};
 use plimsoll_engine::target::Bundled;
-use plimsoll_engine::{RunOptions, Timings, doctor};
+use plimsoll_engine::{Filter, RunOptions, Timings, doctor};
+use plimsoll_kit::case::Drives;
 use plimsoll_kit::job::Limits;
+use plimsoll_model::expectation::Subject;
 use plimsoll_model::{Event, ExitCode, Expectations, HostFacts, Judgement, Run, TargetSpec};
 use std::fs::{self, File};
 use std::io::{IsTerminal, Write};
@@ -57,24 +61,30 @@ pub fn fresh_seed() -> u64 {
 }
 
 /// `plimsoll run`.
-pub fn verb(global: &Global, args: RunArgs) -> Result<ExitCode, Failure> {
-    let options = options(global, &args)?;
+pub fn verb(global: &Global, args: &RunArgs) -> Result<ExitCode, Failure> {
     let reports = args.report.iter().map(|r| report::Wanted::parse(r)).collect::<Result<Vec<_>, _>>()?;
     if args.embargo && matches!(args.format, Format::Jsonl) {
         return Err(Failure::usage("--embargo and --format jsonl contradict each other")
             .hint("run.jsonl in the output directory always holds every event"));
     }
+    let options = options(global, args)?;
     if args.dry_run {
-        return browse::list(&crate::args::ListArgs { select: args.select, format: "human".into() });
+        return dry_run(&options);
     }
     let whole = options.filters.is_empty() && options.selection.partition.is_none();
-    let finished = execute(global, &options, args.format, whole)?;
-    let run = finished.run;
+    let run = match args.stress_count {
+        Some(times) => stress::repeat(times, global, |round| {
+            let options = RunOptions { seed: options.seed.wrapping_add(round), ..options.clone() };
+            execute(global, &options, args.format, whole)
+        })?,
+        None => execute(global, &options, args.format, whole)?.run,
+    };
     let code = run.footer.as_ref().map_or(ExitCode::Trouble, |f| code_of(f.exit_code));
     let run = if args.embargo { report::published(&run, args.strict) } else { run };
-    report::write_standard(&run, &global.out, args.strict)?;
+    let style = report::Style { strict: args.strict, dialect: args.dialect };
+    report::write_standard(&run, &global.out, style)?;
     for wanted in &reports {
-        wanted.write(&run, None, args.strict)?;
+        wanted.write(&run, None, style)?;
     }
     show(&run, args.format, &global.out);
     let excused = args.exit_zero
@@ -88,7 +98,16 @@ pub fn code_of(code: u8) -> ExitCode {
 }
 
 fn options(global: &Global, args: &RunArgs) -> Result<RunOptions, Failure> {
-    let (mut selection, filters) = browse::selection(&args.select)?;
+    let (mut selection, mut filters) = browse::selection(&args.select)?;
+    let mut texts = args.target.clone();
+    if let [which, path] = args.rerun.as_slice() {
+        let again = rerun::failed(which, Path::new(path))?;
+        if !args.target_given {
+            texts = again.targets;
+        }
+        filters = vec![format!("rerun {which} {path}: {} cases", again.cases.len())];
+        selection.filters = again.cases.iter().map(|c| Filter::exact(c)).reduce(either).into_iter().collect();
+    }
     let timings = args.balance.as_deref().map(report::read).transpose()?;
     let timings = timings.as_ref().map(Timings::of);
     let environment = |name: &str| std::env::var(name).ok();
@@ -102,7 +121,7 @@ fn options(global: &Global, args: &RunArgs) -> Result<RunOptions, Failure> {
     if jobs == 0 {
         return Err(Failure::usage("--jobs takes a number above 0"));
     }
-    let targets = targets(&args.target)?;
+    let targets = targets(&texts)?;
     let expectations = args.expectations.as_deref().map(read_expectations).transpose()?.unwrap_or_default();
     Ok(RunOptions {
         targets,
@@ -118,12 +137,37 @@ fn options(global: &Global, args: &RunArgs) -> Result<RunOptions, Failure> {
         work_root: global.work_dir.clone(),
         expectations,
         strict: args.strict,
-        command: std::env::args().skip(1).collect(),
+        command: std::env::args().skip(1).chain(global.resolved.iter().cloned()).collect(),
         challenge: args.challenge.clone(),
         tool: TOOL.to_owned(),
         bundled: bundled()?,
         host: fit_host(global)?,
     })
+}
+
+fn either(a: Filter, b: Filter) -> Filter {
+    Filter::Or(Box::new(a), Box::new(b))
+}
+
+/// Prints what would run: targets that can be found, and the cases of this share.
+fn dry_run(options: &RunOptions) -> Result<ExitCode, Failure> {
+    let targets = plimsoll_engine::target::resolve_all(&options.targets, &options.bundled);
+    let targets = targets.map_err(|e| Failure::from(plimsoll_engine::EngineError::Target(e)))?;
+    let mut drives = Vec::new();
+    for (kind, any) in [
+        (Drives::Oci, options.targets.iter().any(TargetSpec::is_oci)),
+        (Drives::Cri, options.targets.iter().any(TargetSpec::is_cri)),
+    ] {
+        drives.extend(any.then_some(kind));
+    }
+    let plan = plimsoll_engine::Plan::everything(&options.suites, &drives)
+        .and_then(|plan| plan.select(&options.selection))
+        .map_err(|e| Failure::from(plimsoll_engine::EngineError::Plan(e)))?;
+    for target in &targets {
+        output::note(&format!("target {}: {}", target.info.label, target.info.spec));
+    }
+    output::data(&browse::table(&plan.cases));
+    Ok(if plan.cases.is_empty() { ExitCode::NothingRan } else { ExitCode::Success })
 }
 
 /// Reads an expectations file.
@@ -172,9 +216,9 @@ fn exit_code(options: &RunOptions, run: &Run, interrupt: Option<Interrupt>, whol
 fn stale_entries(expectations: &Expectations, run: &Run) -> Vec<String> {
     let mut used = vec![false; expectations.entries.len()];
     for record in &run.records {
-        let version =
-            run.header.targets.iter().find(|t| t.label == record.target).map(|t| t.version.as_str());
-        if let Some(i) = expectations.find(&record.target, version.unwrap_or_default(), &record.case) {
+        let target = run.header.targets.iter().find(|t| t.label == record.target);
+        let on = target.map(|target| Subject { target, host: &run.header.host });
+        if let Some(i) = on.and_then(|on| expectations.find(on, &record.case)) {
             used[i] = true;
         }
     }
@@ -260,10 +304,13 @@ impl Progress {
 fn show(run: &Run, format: Format, out: &Path) {
     match format {
         Format::Jsonl => {}
+        Format::Json => output::data(&plimsoll_reports::summary::json(run)),
+        Format::Concise => output::data(&output::painted(&plimsoll_reports::summary::concise(run))),
         Format::Tap => output::data(&plimsoll_reports::tap::render(run)),
         Format::Human | Format::Github => {
             for record in run.records.iter().filter(|r| !quiet(&r.judgement)).take(40) {
-                output::data(&plimsoll_reports::terminal::failure_block(record, &run.header, record.attempt));
+                let block = plimsoll_reports::terminal::failure_block(record, &run.header, record.attempt);
+                output::data(&output::painted(&block));
                 output::line("");
             }
             if format == Format::Github || std::env::var_os("GITHUB_ACTIONS").is_some() {
@@ -271,7 +318,7 @@ fn show(run: &Run, format: Format, out: &Path) {
                     output::line(&annotation);
                 }
             }
-            output::data(&plimsoll_reports::terminal::summary(run));
+            output::data(&output::painted(&plimsoll_reports::terminal::summary(run)));
             output::line(&format!("report: {}", out.join("report.html").display()));
         }
     }
@@ -298,8 +345,13 @@ fn plain(targets: &[&str], profile: &str, challenge: Option<String>) -> RunArgs 
         expectations: None,
         strict: false,
         report: vec![],
+        dialect: Dialect::default(),
         format: Format::Human,
         embargo: false,
+        gate: None,
+        rerun: vec![],
+        stress_count: None,
+        target_given: false,
         dry_run: false,
         exit_zero: false,
         challenge,
@@ -316,7 +368,7 @@ pub fn certified(global: &Global, target: &str, challenge: Option<String>) -> Re
         options.command.extend(["--challenge".to_owned(), challenge.clone()]);
     }
     let run = execute(global, &options, args.format, true)?.run;
-    report::write_standard(&run, &global.out, false)?;
+    report::write_standard(&run, &global.out, report::Style::default())?;
     show(&run, args.format, &global.out);
     Ok(run)
 }
@@ -341,7 +393,7 @@ pub fn main_job(global: &Global) -> Result<ExitCode, Failure> {
             }
         }
     }
-    report::write_standard(&run, &global.out, false)?;
+    report::write_standard(&run, &global.out, report::Style::default())?;
     show(&run, args.format, &global.out);
     Ok(code)
 }

@@ -23,7 +23,7 @@ fn prepare(place: &Place) -> PathBuf {
     let violation = json!({"kind": "fail", "violations": [
         {"requirement": "r.one", "expected": "an error", "actual": "success"}]});
     let events = [
-        json!({"event": "header", "format": "plimsoll-run/1", "run_id": "r-1", "tool": "plimsoll 0.1.0",
+        json!({"event": "header", "format": "plimsoll-run/1", "run_id": format!("{}0001", plimsoll_model::run::challenge_mark("nonce-1")), "tool": "plimsoll 0.1.0",
             "started_at": "2026-11-24T10:00:00Z", "seed": 1, "command": ["run", "-P", "certify"],
             "profile": "certify", "plan_digest": "c0ffee", "plan": [case("s/a/one"), case("s/a/two")],
             "requirements": [{"id": "r.one", "file": "runtime.md", "anchor": "#kill", "lines": "10", "level": "MUST",

@@ -62,6 +62,8 @@ fn what_a_killed_run_left_is_collected() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(!read(&place).is_complete());
+    let (doctor, _) = place.run(&["doctor"]);
+    assert!(text(&doctor).contains("! leftovers"), "{}", text(&doctor));
     let (output, _) = place.run(&["gc"]);
     assert!(output.status.success() && text(&output).contains("removed"), "{}", text(&output));
     let (again, _) = place.run(&["gc"]);
@@ -120,8 +122,10 @@ fn merged_shards_are_the_whole() {
         .unwrap();
     assert!(output.status.success(), "{}", text(&output));
     let run = Run::parse(&std::fs::read_to_string(merged).unwrap()).unwrap();
-    let (list, _) = place.run(&["list", "-P", "smoke", "--format", "names"]);
-    let names: Vec<String> = String::from_utf8_lossy(&list.stdout).lines().map(str::to_owned).collect();
+    let (plan, _) = place.run(&["run", "-t", "ref:oci", "-P", "smoke", "--dry-run"]);
+    let lines = String::from_utf8_lossy(&plan.stdout).into_owned();
+    let ids = lines.lines().filter_map(|l| l.split(' ').next()).filter(|id| id.contains('/'));
+    let names: Vec<String> = ids.map(str::to_owned).collect();
     let have: Vec<String> = run.records.iter().map(|r| r.case.to_string()).collect();
     let (mut a, mut b) = (names, have);
     a.sort();

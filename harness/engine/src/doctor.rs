@@ -100,7 +100,19 @@ pub fn examine(work_root: &Path) -> (HostFacts, Vec<Finding>) {
         format!("{free} MiB free"),
         "free at least 64 MiB for work directories and reports",
     ));
+    findings.push(leftovers(work_root));
     (facts, findings)
+}
+
+fn leftovers(work_root: &Path) -> Finding {
+    let dead = crate::gc::dead(work_root);
+    Finding::new(
+        "leftovers",
+        dead.is_empty(),
+        Grade::Limited,
+        if dead.is_empty() { "none of earlier runs".to_owned() } else { format!("of {}", dead.join(", ")) },
+        "`plimsoll gc` removes what killed runs left",
+    )
 }
 
 fn list(facts: &HostFacts, version: &str) -> String {

@@ -59,6 +59,17 @@ pub fn collect(root: &Path, only: Option<&str>, program: &Path) -> io::Result<Ve
     Ok(found)
 }
 
+/// Runs below `root` whose runner is dead: what [`collect`] would remove.
+pub fn dead(root: &Path) -> Vec<String> {
+    let entries = fs::read_dir(root).into_iter().flatten().flatten();
+    let intents = entries.filter_map(|entry| {
+        let journal = fs::read_to_string(entry.path().join(JOURNAL)).ok()?;
+        let intent: Intent = serde_json::from_str(journal.lines().next()?).ok()?;
+        (entry.file_name() == intent.run.as_str()).then_some(intent)
+    });
+    intents.filter(|intent| !is_live(intent)).map(|intent| intent.run).collect()
+}
+
 /// Removes what a run has made: on endpoints first, then its processes with their cgroups, its bridges, its
 /// mounts, its directory.
 pub async fn remove(path: &Path, intent: &Intent, made: &[Made], program: &Path, limits: Limits) -> Found {

@@ -76,7 +76,7 @@ async fn supervise(mut child: Child, job: &Job, cancel: &mut watch::Receiver<boo
         }
         text
     };
-    let limit = Duration::from_millis(job.limits.case_ms.max(60_000)) + clean_up(job);
+    let limit = Duration::from_millis(job.limits.case_ms) + clean_up(job);
     let cancelled = async {
         // An error means that the sender is gone: then nobody can cancel.
         if cancel.wait_for(|c| *c).await.is_err() {
@@ -99,7 +99,12 @@ async fn supervise(mut child: Child, job: &Job, cancel: &mut watch::Receiver<boo
             return trouble(TroubleKind::Harness, "cancelled, and the worker was killed".into());
         }
     };
-    let status = child.wait().await;
+    // Who writes on after the bound has nobody to read it any more, and who does not leave is shown out.
+    drop(stdout);
+    let status = match tokio::time::timeout(clean_up(job), child.wait()).await {
+        Ok(status) => status,
+        Err(_) => child.kill().await.and(child.wait().await),
+    };
     if let Ok(result) = serde_json::from_str(text.trim()) {
         return result;
     }

@@ -13,6 +13,7 @@ use plimsoll_kit::Suite;
 use plimsoll_kit::case::Drives;
 use plimsoll_kit::job::{JobResult, Limits, Target};
 use plimsoll_model::event::RunStatus;
+use plimsoll_model::expectation::Subject;
 use plimsoll_model::run::RunError;
 use plimsoll_model::{
     CaseRecord, Event, Expectations, Footer, HostFacts, Outcome, OutcomeKind, Run, TargetSpec,
@@ -153,7 +154,14 @@ impl<'a> Session<'a> {
             }
         }
         let plan = Plan::everything(&options.suites, &drives)?.select(&options.selection)?;
-        let run_id = format!("{:08x}", options.seed as u32 ^ std::process::id().rotate_left(16));
+        let own = options.seed as u32 ^ std::process::id().rotate_left(16);
+        // Every name that the run makes carries its id, and the id carries the certifier's nonce.
+        let run_id = match &options.challenge {
+            Some(challenge) => {
+                format!("{}{:04x}", plimsoll_model::run::challenge_mark(challenge), own as u16)
+            }
+            None => format!("{own:08x}"),
+        };
         let work = |error| EngineError::Work { path: options.work_root.clone(), error };
         let mut run_dir = RunDir::create(&options.work_root, &run_id).map_err(work)?;
         // From here on things are made that a signal must not leave behind.
@@ -292,6 +300,7 @@ impl<'a> Session<'a> {
         self.counter += 1;
         let mut job =
             job(self.options, &self.run_dir, self.counter, target, case.id.as_str(), &version_to_write(case));
+        // The case's own deadline, when it is longer; the worker is held to the same.
         let own = self.plan.bound[turn.case].case.deadline_s.map_or(0, |s| s * 1000);
         job.limits.case_ms = job.limits.case_ms.max(own);
         job.keep = self.options.keep.as_ref().map(|k| k.join(&target.info.label).join(case.id.as_str()));
@@ -346,7 +355,8 @@ impl<'a> Session<'a> {
 
     fn record(&self, case: usize, target: usize, outcome: Outcome) -> CaseRecord {
         let (case, info) = (&self.plan.cases[case], &self.targets[target].info);
-        let judgement = self.options.expectations.judge(&info.label, &info.version, &case.id, outcome.kind());
+        let on = Subject { target: info, host: &self.options.host };
+        let judgement = self.options.expectations.judge(on, &case.id, outcome.kind());
         CaseRecord {
             target: info.label.clone(),
             case: case.id.clone(),
@@ -390,6 +400,12 @@ impl<'a> Session<'a> {
             duration_ms: self.start.elapsed().as_secs_f64() * 1000.0,
             planned: (self.plan.cases.len() * self.targets.len()) as u64,
             counts: self.run.counts(),
+            replaced: self
+                .targets
+                .iter()
+                .filter(|t| t.was_replaced())
+                .map(|t| t.info.label.clone())
+                .collect(),
             exit_code: 0,
         });
         let code = exit_code(&self.run, self.interrupt);

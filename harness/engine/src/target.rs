@@ -32,6 +32,14 @@ pub struct Resolved {
     pub info: TargetInfo,
 }
 
+impl Resolved {
+    /// Whether the executable is another one now than when the target was resolved.
+    pub fn was_replaced(&self) -> bool {
+        let Target::Oci(oci) = &self.target else { return false };
+        self.info.sha256.is_some() && sha256_of(&oci.program).ok() != self.info.sha256
+    }
+}
+
 /// A target that cannot be driven. The message names what, why and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {

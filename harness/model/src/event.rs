@@ -211,6 +211,9 @@ pub struct Footer {
     pub planned: u64,
     /// Outcomes per target label; they sum up to `planned`.
     pub counts: BTreeMap<String, BTreeMap<OutcomeKind, u64>>,
+    /// Labels of targets whose executable was another one when the run ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaced: Vec<String>,
     /// The exit code of the process.
     pub exit_code: u8,
 }

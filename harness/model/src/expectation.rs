@@ -2,8 +2,10 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::case::CaseId;
+use crate::event::{HostFacts, TargetInfo};
 use crate::outcome::OutcomeKind;
 
 /// One entry of an expectations file.
@@ -18,6 +20,10 @@ pub struct Expectation {
     /// Only while the target's version text contains this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version_contains: Option<String>,
+    /// Only while all of these facts hold: members of `target` and `host` as the run file's header has them, nested
+    /// or with dots (`host.cgroups`). A text is a glob, a list names alternatives; a fact that is absent holds nothing.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub when: Map<String, Value>,
     /// What is known to be seen.
     #[serde(default = "default_kind")]
     pub outcome: ExpectedKind,
@@ -80,19 +86,60 @@ pub enum Judgement {
     Trouble,
 }
 
+/// What an entry's conditions are asked of.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// The target.
+    pub target: &'a TargetInfo,
+    /// The host.
+    pub host: &'a HostFacts,
+}
+
+impl Subject<'_> {
+    fn has(&self, when: &Map<String, Value>) -> bool {
+        if when.is_empty() {
+            return true;
+        }
+        let facts = serde_json::json!({"target": self.target, "host": self.host});
+        holds(&Value::Object(when.clone()), &facts)
+    }
+}
+
+/// Whether a fact is as a condition wants it.
+fn holds(want: &Value, fact: &Value) -> bool {
+    match (want, fact) {
+        (Value::Object(members), _) => {
+            members.iter().all(|(path, want)| member(fact, path).is_some_and(|fact| holds(want, fact)))
+        }
+        (Value::Array(alternatives), _) => alternatives.iter().any(|want| holds(want, fact)),
+        (_, Value::Array(items)) => items.iter().any(|item| holds(want, item)),
+        // Facts are no paths: `*` stands for anything.
+        (Value::String(pattern), Value::String(text)) => glob(&pattern.replace('*', "**"), text),
+        _ => want == fact,
+    }
+}
+
+/// A member by its name, or by names with dots between them; names may hold dots themselves.
+fn member<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
+    value.get(path).or_else(|| {
+        path.match_indices('.').find_map(|(at, _)| member(value.get(&path[..at])?, &path[at + 1..]))
+    })
+}
+
 impl Expectations {
     /// The index of the first entry that matches.
-    pub fn find(&self, target: &str, version: &str, case: &CaseId) -> Option<usize> {
+    pub fn find(&self, on: Subject<'_>, case: &CaseId) -> Option<usize> {
         self.entries.iter().position(|e| {
             glob(&e.case, case.as_str())
-                && e.target.as_deref().is_none_or(|t| glob(t, target))
-                && e.version_contains.as_deref().is_none_or(|v| version.contains(v))
+                && e.target.as_deref().is_none_or(|t| glob(t, &on.target.label))
+                && e.version_contains.as_deref().is_none_or(|v| on.target.version.contains(v))
+                && on.has(&e.when)
         })
     }
 
     /// Judges one outcome.
-    pub fn judge(&self, target: &str, version: &str, case: &CaseId, outcome: OutcomeKind) -> Judgement {
-        let entry = self.find(target, version, case).map(|i| &self.entries[i]);
+    pub fn judge(&self, on: Subject<'_>, case: &CaseId, outcome: OutcomeKind) -> Judgement {
+        let entry = self.find(on, case).map(|i| &self.entries[i]);
         match (outcome, entry) {
             (OutcomeKind::Error, _) => Judgement::Trouble,
             (OutcomeKind::NotApplicable | OutcomeKind::Skip | OutcomeKind::NotRun, _) => Judgement::Neutral,
@@ -142,9 +189,11 @@ pub fn glob(pattern: &str, text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Expectation, Expectations, ExpectedKind, Judgement, glob};
+    use super::{Expectation, Expectations, ExpectedKind, Judgement, Subject, glob};
     use crate::case::CaseId;
+    use crate::event::{HostFacts, TargetInfo};
     use crate::outcome::OutcomeKind;
+    use serde_json::json;
 
     #[test]
     fn globs() {
@@ -162,27 +211,69 @@ mod tests {
         }
     }
 
+    fn facts() -> (TargetInfo, HostFacts) {
+        let target = json!({"label": "t", "spec": {"kind": "oci", "locator": "t", "params": []},
+            "version": "runc version 1.1.5+ds1", "spec_version": "1.0.2",
+            "features": {"linux": {"cgroup": {"v2": true}}, "hooks": ["prestart", "poststop"]}});
+        let host = json!({"kernel": "6.18.0", "machine": "x86_64", "os": "x", "cgroups": "hybrid", "controllers": {},
+            "lsm": [], "missing_capabilities": ["CAP_SYS_RESOURCE"], "cpus": 2, "memory_kib": 1,
+            "facts": {"a.b": 1}});
+        (serde_json::from_value(target).unwrap(), serde_json::from_value(host).unwrap())
+    }
+
+    #[test]
+    fn an_entry_holds_only_while_its_conditions_do() {
+        let (target, host) = facts();
+        let on = Subject { target: &target, host: &host };
+        for (when, want) in [
+            (json!({}), true),
+            (json!({"host.cgroups": "hybrid"}), true),
+            (json!({"host": {"cgroups": "hybrid"}}), true),
+            (json!({"host.cgroups": ["v1", "hybrid"]}), true),
+            (json!({"host.cgroups": "v2"}), false),
+            (json!({"target.version": "*1.1.*"}), true),
+            (json!({"target.version": "*1.2.*"}), false),
+            (json!({"target.features.linux.cgroup.v2": true}), true),
+            (json!({"target.features.linux.cgroup.v2": "true"}), false),
+            (json!({"target.features.hooks": "poststop"}), true),
+            (json!({"target.features.hooks": "poststart"}), false),
+            (json!({"host.missing_capabilities": "CAP_SYS_*"}), true),
+            (json!({"host.cpus": 2, "host.kernel": "6.*"}), true),
+            (json!({"host.cpus": 2, "host.kernel": "5.*"}), false),
+            (json!({"host.facts.a.b": 1}), true),
+            (json!({"host.nothing": "*"}), false),
+            (json!({"nothing": {}}), false),
+        ] {
+            let text = json!({"expect": [{"case": "**", "when": when, "issue": "i", "reason": "r"}]});
+            let file: Expectations = serde_json::from_value(text).unwrap();
+            let found = file.find(on, &CaseId::new("s/a/b").unwrap());
+            assert_eq!(found.is_some(), want, "{when}");
+        }
+    }
+
     #[test]
     fn judges() {
         let entry = |outcome| Expectation {
             case: "s/**".into(),
             target: None,
             version_contains: None,
+            when: serde_json::Map::new(),
             outcome,
             issue: "I-1".into(),
             reason: "r".into(),
         };
         let case = CaseId::new("s/a/b").unwrap();
-        let judge =
-            |kind, outcome| Expectations { entries: vec![entry(kind)] }.judge("t", "v", &case, outcome);
+        let (target, host) = facts();
+        let on = Subject { target: &target, host: &host };
+        let judge = |kind, outcome| Expectations { entries: vec![entry(kind)] }.judge(on, &case, outcome);
         assert!(matches!(judge(ExpectedKind::Fail, OutcomeKind::Fail), Judgement::Known { .. }));
         assert!(matches!(judge(ExpectedKind::Fail, OutcomeKind::Pass), Judgement::Fixed { .. }));
         assert_eq!(judge(ExpectedKind::Fail, OutcomeKind::Error), Judgement::Trouble);
         assert_eq!(judge(ExpectedKind::Warn, OutcomeKind::Fail), Judgement::Bad);
         assert_eq!(judge(ExpectedKind::Flaky, OutcomeKind::Pass), Judgement::Good);
         let none = Expectations::default();
-        assert_eq!(none.judge("t", "v", &case, OutcomeKind::Fail), Judgement::Bad);
-        assert_eq!(none.judge("t", "v", &case, OutcomeKind::Warn), Judgement::Warned);
-        assert_eq!(none.judge("t", "v", &case, OutcomeKind::Skip), Judgement::Neutral);
+        assert_eq!(none.judge(on, &case, OutcomeKind::Fail), Judgement::Bad);
+        assert_eq!(none.judge(on, &case, OutcomeKind::Warn), Judgement::Warned);
+        assert_eq!(none.judge(on, &case, OutcomeKind::Skip), Judgement::Neutral);
     }
 }

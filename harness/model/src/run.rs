@@ -53,6 +53,14 @@ pub enum RunError {
     },
 }
 
+/// What the id of a run that answers a certifier's challenge begins with: eight hexadecimal digits. Names of containers
+/// carry the run's id, so that who watches the run sees that it was made for this challenge.
+pub fn challenge_mark(challenge: &str) -> String {
+    use sha2::Digest as _;
+    let digest = sha2::Sha256::digest(challenge.as_bytes());
+    format!("{:02x}{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2], digest[3])
+}
+
 /// A run file's content.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Run {

@@ -14,7 +14,7 @@ pub(super) fn all(run: &Run, harness: &Harness) -> Files {
     let mut files = Files::new();
     let mut add = |name: &str, text: String| files.insert(name.to_owned(), text.into_bytes());
     add("README.md", readme(run, harness));
-    add("results.yaml", results(run));
+    add("results.yaml", results(run, harness));
     add("report.html", html::render(run, &html::Options::default()));
     add("junit.xml", junit::render_all(run, &junit::Options::default()));
     add("environment.json", environment(run, harness));
@@ -54,7 +54,7 @@ fn environment(run: &Run, harness: &Harness) -> String {
     pretty(&json!({"harness": harness, "host": header.host, "targets": header.targets}))
 }
 
-fn results(run: &Run) -> String {
+fn results(run: &Run, harness: &Harness) -> String {
     let mut out = String::new();
     let code: ExitCode = verdict::exit_code(run);
     let header = &run.header;
@@ -68,6 +68,14 @@ fn results(run: &Run) -> String {
     ] {
         let _ = writeln!(out, "{key}: {}", json!(value));
     }
+    // JSON is YAML: a reader of either takes these lines.
+    let host = json!({"os": one_line(&header.host.os), "kernel": one_line(&header.host.kernel),
+        "machine": one_line(&header.host.machine), "cgroups": one_line(&header.host.cgroups)});
+    let reservations: Vec<String> = super::statement::reservations(run).iter().map(|r| one_line(r)).collect();
+    let _ = writeln!(out, "result: {}", json!(super::statement::result(run)));
+    let _ = writeln!(out, "reservations: {}", json!(reservations));
+    let _ = writeln!(out, "host: {host}");
+    let _ = writeln!(out, "tool_is_dirty: {}", harness.dirty);
     let _ = writeln!(out, "exit_code: {}\nresults:", code.code());
     for record in &run.records {
         let _ = writeln!(

@@ -109,8 +109,18 @@ pub fn build(
     Ok(files.into_iter().collect())
 }
 
+/// The documents that follow from the run and the harness, for other layouts of the same facts.
+pub(crate) fn documents(run: &Run, harness: &Harness) -> Files {
+    documents::all(run, harness)
+}
+
+/// The vendor's words as `PRODUCT.yaml`.
+pub(crate) fn product_yaml(product: &Product) -> String {
+    documents::product(product)
+}
+
 /// What makes a run unfit for a certificate, apart from its outcomes.
-fn unfit(run: &Run) -> Vec<String> {
+pub(crate) fn unfit(run: &Run) -> Vec<String> {
     let header = &run.header;
     let mut why = Vec::new();
     let mut say = |when: bool, text: String| {
@@ -130,8 +140,7 @@ fn unfit(run: &Run) -> Vec<String> {
         say(target.unfit.is_some(), format!("target {label} could not be tested"));
         let known = target.sha256.as_deref().is_some_and(is_sha256);
         say(target.spec.is_oci() && !known, format!("the digest of target {label} is unknown"));
-        let after = target.facts.get("sha256_after").and_then(|v| v.as_str());
-        let swapped = after.is_some() && after != target.sha256.as_deref();
+        let swapped = run.footer.as_ref().is_some_and(|f| f.replaced.contains(&target.label));
         say(swapped, format!("target {label} was replaced during the run"));
         let faulty = target.spec.to_string().contains("PLIMSOLL_FAULT")
             || target.spec.locator.rsplit('/').next() == Some("plimsoll-faults");
@@ -162,7 +171,7 @@ fn manifest(files: &Files) -> Vec<u8> {
 }
 
 /// SHA-256 in lower-case hexadecimal.
-fn sha256_hex(bytes: &[u8]) -> String {
+pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut out, b| {
         let _ = write!(out, "{b:02x}");
         out

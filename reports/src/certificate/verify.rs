@@ -86,7 +86,14 @@ fn integrity(files: &Files, public_pem: &str, checks: &mut Vec<Check>) -> Option
     let whole = check("files and digests", listed);
     let chain = get(JOURNAL).and_then(|bytes| {
         let text = std::str::from_utf8(bytes).map_err(|_| format!("{JOURNAL} is not UTF-8"))?;
-        journal::read(text)
+        let (run, head) = journal::read(text)?;
+        // Doubled or unknown members, other spellings of a number: two readers could take them for two things.
+        let (again, _) = journal::write(&run).map_err(|e| e.to_string())?;
+        if again == text {
+            Ok((run, head))
+        } else {
+            Err("the events are not in their canonical form".to_owned())
+        }
     });
     check("hash chain", chain.as_ref().map(|_| ()).map_err(Clone::clone));
     let (run, head) = chain.ok()?;
@@ -194,7 +201,13 @@ fn harness(files: &Files, policy: &Policy<'_>) -> Vec<String> {
 
 fn challenge(run: &Run, policy: &Policy<'_>) -> Vec<String> {
     match (policy.challenge, run.header.challenge.as_deref()) {
-        (Some(want), Some(got)) if want == got => vec![],
+        (Some(want), Some(got)) if want == got => {
+            if run.header.run_id.starts_with(&plimsoll_model::run::challenge_mark(want)) {
+                vec![]
+            } else {
+                vec!["the run's id does not carry the challenge".to_owned()]
+            }
+        }
         (None, _) => vec![],
         (Some(_), Some(_)) => vec!["the run answers another challenge".to_owned()],
         (Some(_), None) => vec!["the run was made without the challenge".to_owned()],

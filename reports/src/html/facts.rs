@@ -32,7 +32,9 @@ pub(super) fn body(view: &View<'_>) -> String {
     let mut rows = Vec::new();
     for case in &header.plan {
         let records = || header.targets.iter().map(|t| view.record(case.id.as_str(), &t.label));
-        let keys: BTreeSet<&String> = records().flatten().flat_map(|r| r.facts.keys()).collect();
+        // What the harness measures of itself is no choice of a target; see the method.
+        let keys: BTreeSet<&String> =
+            records().flatten().flat_map(|r| r.facts.keys()).filter(|k| !k.starts_with("harness.")).collect();
         for key in keys {
             let values: Vec<String> =
                 records().map(|r| r.and_then(|r| r.facts.get(key)).map_or("–".to_owned(), plain)).collect();

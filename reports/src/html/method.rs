@@ -79,6 +79,15 @@ fn facts(view: &View<'_>) -> Vec<(&'static str, String)> {
     if let Some(challenge) = &header.challenge {
         facts.push(("challenge", one_line(challenge)));
     }
+    let mut overhead: Vec<f64> =
+        view.run.records.iter().filter_map(|r| r.facts.get("harness.overhead-ms")?.as_f64()).collect();
+    overhead.sort_by(f64::total_cmp);
+    if !overhead.is_empty() {
+        let median = duration(overhead[overhead.len() / 2].max(0.0));
+        let what =
+            format!("{median} per attempt beyond the runtime's own calls (median of {})", overhead.len());
+        facts.push(("harness", what));
+    }
     facts.push(match &view.run.footer {
         Some(footer) if footer.status == RunStatus::Complete => ("duration", duration(footer.duration_ms)),
         Some(footer) => ("duration", format!("cancelled after {}", duration(footer.duration_ms))),

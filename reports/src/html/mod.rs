@@ -10,6 +10,7 @@ mod changes;
 mod chart;
 mod cover;
 mod facts;
+mod first;
 mod matrix;
 mod method;
 mod nodes;
@@ -73,7 +74,9 @@ struct Page {
     gate_class: &'static str,
     gate_glyph: char,
     headline: String,
+    verdicts: Vec<(Cell, String)>,
     verdict_lines: Vec<String>,
+    first: String,
     sections: Vec<Section>,
     footer: String,
     data: String,
@@ -103,7 +106,9 @@ pub fn render(run: &Run, opts: &Options<'_>) -> String {
         gate_class,
         gate_glyph,
         headline,
+        verdicts: verdicts(run),
         verdict_lines: verdict_lines(run),
+        first: first::body(&view),
         sections: sections(&view, opts),
         footer: clean(&format!("Made by {} from run {}.", one_line(&header.tool), one_line(&header.run_id))),
         data: data(&view),
@@ -140,8 +145,30 @@ fn headline(run: &Run) -> (&'static str, char, String) {
     }
 }
 
+/// Each target in a sentence, with the glyph of what it comes to.
+fn verdicts(run: &Run) -> Vec<(Cell, String)> {
+    let mark = |t: &crate::verdict::Tally| {
+        let undecided = t.count(OutcomeKind::Error) + t.count(OutcomeKind::NotRun) + t.missing > 0;
+        if t.bad > 0 {
+            OutcomeKind::Fail
+        } else if undecided || t.unfit.is_some() {
+            OutcomeKind::Error
+        } else if t.must_decided == 0 {
+            OutcomeKind::NotRun
+        } else {
+            OutcomeKind::Pass
+        }
+    };
+    let line = |t: &crate::verdict::Tally| {
+        let kind = mark(t);
+        let cell = Cell { class: letter(kind), text: kind.glyph().to_string() };
+        (cell, format!("{}.", target_sentence(t)))
+    };
+    tallies(run).iter().map(line).collect()
+}
+
 fn verdict_lines(run: &Run) -> Vec<String> {
-    let mut lines: Vec<String> = tallies(run).iter().map(|t| format!("{}.", target_sentence(t))).collect();
+    let mut lines = Vec::new();
     let coverage = must_coverage(run);
     if coverage.total > 0 {
         lines.push(format!(

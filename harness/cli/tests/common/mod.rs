@@ -42,7 +42,7 @@ impl Place {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_plimsoll"));
         command.args(args).arg("--out").arg(self.out()).arg("--work-dir").arg(self.work());
-        command.env_remove("CI").env_remove("GITHUB_ACTIONS");
+        command.env_remove("CI").env_remove("GITHUB_ACTIONS").env("PLIMSOLL_CONFIG", "none");
         command
     }
 
