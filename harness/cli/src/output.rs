@@ -72,12 +72,20 @@ pub fn file(path: &Path, content: &[u8]) -> Result<(), Failure> {
     write(path, &mut |out| out.write_all(content))
 }
 
-/// As [`file`], for content that is made while it is written.
+/// As [`file()`], for content that is made while it is written.
 pub fn write(
     path: &Path,
     content: &mut dyn FnMut(&mut dyn Write) -> std::io::Result<()>,
 ) -> Result<(), Failure> {
     let fail = |e: std::io::Error| crate::usage::file("write", path, &e);
+    // What a link names is written, not the link; and a device or a pipe is written to, never replaced: a rename over
+    // /dev/null would take it from the whole host.
+    let named = std::fs::canonicalize(path);
+    let path = named.as_deref().unwrap_or(path);
+    if std::fs::metadata(path).is_ok_and(|m| !m.is_file()) {
+        let mut out = std::fs::OpenOptions::new().write(true).open(path).map_err(fail)?;
+        return content(&mut out).map_err(fail);
+    }
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent).map_err(fail)?;
     let mut temporary = tempfile::NamedTempFile::new_in(parent).map_err(fail)?;
@@ -88,4 +96,30 @@ pub fn write(
     temporary.as_file().set_permissions(mode).map_err(fail)?;
     temporary.persist(path).map_err(|e| fail(e.error))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::file;
+    use std::io::Read;
+
+    #[test]
+    fn links_and_pipes_keep_their_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let (real, link, pipe) = (dir.path().join("real"), dir.path().join("link"), dir.path().join("pipe"));
+        std::fs::write(&real, "old").unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        file(&link, b"new").unwrap();
+        assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(std::fs::read(&real).unwrap(), b"new");
+
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        // Opened for both, so that no open waits for the other end.
+        let mut reader = std::fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+        file(&pipe, b"data").unwrap();
+        let mut seen = [0; 4];
+        reader.read_exact(&mut seen).unwrap();
+        assert_eq!(&seen, b"data");
+        assert!(file(dir.path(), b"x").is_err(), "a directory is no file");
+    }
 }

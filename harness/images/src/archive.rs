@@ -125,8 +125,11 @@ pub fn write_layout(images: &[Named<'_>], dir: &Path) -> Result<(), ArchiveError
     written
 }
 
-/// Writes `data` to `path` by way of a temporary name beside it.
+/// Writes `data` to `path` by way of a temporary name beside it. A device or a pipe is written to, never replaced.
 pub fn write_file(path: &Path, data: &[u8]) -> Result<(), ArchiveError> {
+    if fs::metadata(path).is_ok_and(|m| !m.is_file()) {
+        return fs::write(path, data).map_err(|source| ArchiveError::Io { path: path.to_owned(), source });
+    }
     let temporary = sibling(path);
     let written = fs::write(&temporary, data)
         .map_err(|source| ArchiveError::Io { path: temporary.clone(), source })
