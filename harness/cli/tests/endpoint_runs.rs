@@ -31,15 +31,19 @@ fn send(child: &Child, signal: Signal) {
     nix::sys::signal::kill(pid, signal).unwrap();
 }
 
+/// Command lines of processes that name this text.
+fn commands_with(text: &str) -> Vec<String> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let commands = entries.map(|e| std::fs::read(e.path().join("cmdline")).unwrap_or_default());
+    let commands = commands.map(|c| String::from_utf8_lossy(&c).replace('\0', " "));
+    commands.filter(|c| c.contains(text)).collect()
+}
+
 /// What a run must not leave anywhere on the host: everything that it makes carries its id or lies below its place.
 fn assert_nothing_left(place: &Place, run: &str) {
     place.assert_clean();
     let work = place.path().display().to_string();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let command = String::from_utf8_lossy(&command).replace('\0', " ");
-        assert!(!command.contains(&work), "a process is left: {command}");
-    }
+    assert_eq!(commands_with(&work), Vec::<String>::new(), "processes are left");
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!mounts.contains(&work), "a mount is left");
     let bridges: Vec<_> = std::fs::read_dir("/sys/class/net").unwrap().flatten().collect();
@@ -171,15 +175,88 @@ fn what_a_killed_testbed_left_is_collected() {
     let run = read(&place);
     child.kill().unwrap();
     child.wait().unwrap();
-    // The inner run has lost its endpoint and ends by itself, or is collected as well.
+    // The inner run has lost its endpoint, cannot be stopped from here, and ends by itself.
     let end = Instant::now() + Duration::from_secs(180);
+    let ours = place.path().display().to_string();
     loop {
         let (output, _) = place.run(&["gc"]);
-        if text(&output).contains("nothing to remove") {
+        if text(&output).contains("nothing to remove") && commands_with(&ours).is_empty() {
             break;
         }
         assert!(Instant::now() < end, "{}", text(&output));
         std::thread::sleep(Duration::from_millis(200));
     }
+    assert_nothing_left(&place, &run.header.run_id);
+}
+
+/// A CRI server that goes on after a run, in a place of its own.
+fn serve(place: &Place) -> (Child, std::path::PathBuf) {
+    let (dir, tag) = (place.path().join("server"), std::process::id());
+    std::fs::create_dir(&dir).unwrap();
+    let socket = dir.join("cri.sock");
+    let at = |name: &str| dir.join(name).display().to_string();
+    let config = format!(
+        "socket = {:?}\nroot = {:?}\nstate = {:?}\ncgroup_root = \"/plimsoll-t{tag}\"\n\
+         [network]\nmode = \"builtin\"\nbridge = \"plt{tag}\"\nsubnet = \"10.62.{}.0/24\"\n",
+        at("cri.sock"),
+        at("root"),
+        at("st"),
+        tag % 256
+    );
+    std::fs::write(dir.join("cri.toml"), config).unwrap();
+    let child = std::process::Command::new(env!("CARGO_BIN_EXE_plimsoll"))
+        .args(["cri", "--config"])
+        .arg(dir.join("cri.toml"))
+        .stderr(std::fs::File::create(dir.join("log")).unwrap())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while !socket.exists() {
+        assert!(start.elapsed() < Duration::from_secs(60), "the server does not start");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    (child, socket)
+}
+
+/// Numbers of pods, containers and images that an endpoint lists.
+fn listed(socket: &std::path::Path) -> (usize, usize, usize) {
+    use plimsoll_kit::cri::{Client, Options, address, v1};
+    let endpoint = format!("unix://{}", socket.display());
+    let target = plimsoll_kit::job::CriTarget {
+        endpoint: endpoint.clone(),
+        image_endpoint: endpoint,
+        handler: String::new(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let client = Client::lazy(&address(&target), Options::default());
+        let pods = client.list_pod_sandbox(v1::ListPodSandboxRequest::default()).await.unwrap().items;
+        let containers =
+            client.list_containers(v1::ListContainersRequest::default()).await.unwrap().containers;
+        let images = client.list_images(v1::ListImagesRequest::default()).await.unwrap().images;
+        (pods.len(), containers.len(), images.len())
+    })
+}
+
+#[test]
+fn what_a_killed_run_left_on_an_endpoint_is_collected() {
+    if !fit() {
+        return;
+    }
+    let place = Place::new();
+    let (mut server, socket) = serve(&place);
+    let target = format!("cri:unix://{}", socket.display());
+    let mut child = place.command(&["run", "-t", &target, "cri/security"]).spawn().unwrap();
+    in_mid_run(&place, 6);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let run = read(&place);
+    assert!(listed(&socket).2 > 0, "the run's image is gone before the clean-up");
+    let (output, _) = place.run(&["gc"]);
+    let (said, left) = (text(&output), listed(&socket));
+    send(&server, Signal::SIGTERM);
+    server.wait().unwrap();
+    assert!(output.status.success() && said.contains("removed"), "{said}");
+    assert_eq!(left, (0, 0, 0), "pods, containers and images on the endpoint");
     assert_nothing_left(&place, &run.header.run_id);
 }
