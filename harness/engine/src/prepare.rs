@@ -45,7 +45,12 @@ pub(crate) async fn prepare(
             ask(options, run_dir, n, target, LOOK, cancel.clone()).await;
         }
         if let (Target::Cri(cri), None, None) = (&target.target, &target.server, &target.info.unfit) {
-            run_dir.record(&Made::OnEndpoint { target: cri.clone() })?;
+            // Handlers of one endpoint are cleared away together.
+            let known =
+                |m: &Made| matches!(m, Made::OnEndpoint { target } if target.endpoint == cri.endpoint);
+            if !run_dir.made.iter().any(known) {
+                run_dir.record(&Made::OnEndpoint { target: cri.clone() })?;
+            }
         }
         if target.info.unfit.is_none() {
             ask(options, run_dir, n, target, PREFLIGHT, cancel.clone()).await;
