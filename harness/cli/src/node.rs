@@ -13,7 +13,8 @@ use std::time::Duration;
 
 /// `plimsoll node`.
 pub fn verb(global: &Global, args: NodeArgs) -> Result<ExitCode, Failure> {
-    if args.sonobuoy && sonobuoy::is_done(&args.results) {
+    let place = std::path::absolute(&args.results).map_err(|e| usage::file("find", &args.results, &e))?;
+    if args.sonobuoy && sonobuoy::is_done(&place) {
         output::note("the results are there already");
         return ended(args.stay, ExitCode::Success);
     }
@@ -22,6 +23,7 @@ pub fn verb(global: &Global, args: NodeArgs) -> Result<ExitCode, Failure> {
         program: plimsoll_vm::run::own_program()?,
         arguments: args.arguments,
         limit: Duration::from_secs(args.timeout),
+        enter: !args.here,
     };
     let result = node::run(&options);
     if args.sonobuoy {
@@ -29,11 +31,11 @@ pub fn verb(global: &Global, args: NodeArgs) -> Result<ExitCode, Failure> {
             Ok(ended) => (Some(ended.results()), format!("exit code {}\n", ended.code)),
             Err(e) => (None, format!("{e}\n")),
         };
-        let archive = sonobuoy::deliver(results.as_deref(), &note, &args.results)?;
+        let archive = sonobuoy::deliver(results.as_deref(), &note, &place)?;
         output::note(&format!("results: {}", archive.display()));
     }
     let result = result?;
-    if !result.entered {
+    if !result.entered && !args.here {
         output::note("this is the file system of process 1 already: on a node, or in a pod without hostPID");
     }
     copy(&result.results(), &global.out).map_err(|e| usage::file("write", &global.out, &e))?;

@@ -118,7 +118,7 @@ fn the_jobs_shards_are_the_plan() {
     for index in 0..count {
         let shared = place.path().join(format!("shared-{index}"));
         let output = Command::new(env!("CARGO_BIN_EXE_plimsoll"))
-            .args(["node", "--timeout", "600", "--shared"])
+            .args(["node", "--here", "--timeout", "600", "--shared"])
             .arg(&shared)
             .arg("--out")
             .arg(place.path().join(format!("out-{index}")))
@@ -184,8 +184,7 @@ fn the_plugin_is_what_sonobuoy_and_kubernetes_know() {
     let pod: PodSpec = strict(&plugin["podSpec"]);
     assert_eq!(pod.host_pid, Some(true));
     let container: Container = strict(&plugin["spec"]);
-    let volumes: Vec<Volume> =
-        plugin["extra-volumes"].as_array().unwrap().iter().map(|v| strict(v)).collect();
+    let volumes: Vec<Volume> = plugin["extra-volumes"].as_array().unwrap().iter().map(strict).collect();
     for mount in container.volume_mounts.iter().flatten() {
         // Sonobuoy itself adds the volume `results`.
         assert!(mount.name == "results" || volumes.iter().any(|v| v.name == mount.name), "{}", mount.name);
@@ -209,7 +208,7 @@ fn aggregate(results: &Path) -> (String, usize) {
         assert!(!name.starts_with('/') && !name.contains(".."), "{name}");
         let mut content = Vec::new();
         entry.read_to_end(&mut content).unwrap();
-        if name.ends_with(".xml") {
+        if Path::new(&name).extension().is_some_and(|e| e == "xml") {
             let (all, bad) = junit(std::str::from_utf8(&content).unwrap());
             cases += all;
             failed += bad;
@@ -253,7 +252,7 @@ fn sonobuoy_takes_the_plugins_results() {
     let results = place.path().join("results");
     let node = |words: &[String]| {
         Command::new(env!("CARGO_BIN_EXE_plimsoll"))
-            .args(["node", "--sonobuoy", "--timeout", "600", "--shared"])
+            .args(["node", "--here", "--sonobuoy", "--timeout", "600", "--shared"])
             .arg(place.path().join("shared"))
             .arg("--out")
             .arg(place.out())
@@ -285,7 +284,7 @@ fn a_plugin_that_fails_is_done_and_not_passed() {
     let place = Place::new();
     let results = place.path().join("results");
     let output = Command::new(env!("CARGO_BIN_EXE_plimsoll"))
-        .args(["node", "--sonobuoy", "--shared"])
+        .args(["node", "--here", "--sonobuoy", "--shared"])
         .arg(place.path().join("shared"))
         .arg("--results")
         .arg(&results)

@@ -26,6 +26,8 @@ pub struct Options {
     pub arguments: Vec<String>,
     /// The command is asked to end after this time.
     pub limit: Duration,
+    /// Whether to enter the namespaces of process 1.
+    pub enter: bool,
 }
 
 /// After it was asked to end, the command is killed.
@@ -53,6 +55,7 @@ impl Ended {
 /// Runs the command and waits for its end.
 pub fn run(options: &Options) -> Result<Ended, VmError> {
     fs::create_dir_all(&options.shared).map_err(VmError::file("make", &options.shared))?;
+    // The command starts in another directory.
     let shared = options.shared.canonicalize().map_err(VmError::file("find", &options.shared))?;
     let directory = tempfile::Builder::new()
         .prefix("run-")
@@ -64,7 +67,7 @@ pub fn run(options: &Options) -> Result<Ended, VmError> {
         .and_then(|_| fs::set_permissions(&program, PermissionsExt::from_mode(0o755)))
         .and_then(|()| fs::create_dir(&out))
         .map_err(VmError::file("write", directory.path()))?;
-    let namespaces = foreign_namespaces()?;
+    let namespaces = if options.enter { foreign_namespaces()? } else { Vec::new() };
     let entered = !namespaces.is_empty();
     // Taken before the start, so that none is lost; the command gets them unblocked.
     let signals = signals()?;

@@ -130,7 +130,10 @@ pub struct NodeArgs {
     /// Results directory of Sonobuoy.
     #[arg(long, value_name = "DIR", env = "SONOBUOY_RESULTS_DIR", default_value = "/tmp/sonobuoy/results")]
     pub results: PathBuf,
-    /// Stay until SIGTERM when all is done, because a DaemonSet starts again what ends.
+    /// Do not enter the node's namespaces: run in this container's own.
+    #[arg(long)]
+    pub here: bool,
+    /// Stay until SIGTERM when all is done, because a `DaemonSet` starts again what ends.
     #[arg(long)]
     pub stay: bool,
     /// The command of this program, as in `-- run -t runc -P must`.
