@@ -58,7 +58,6 @@ fn bad_input_says_what_why_and_what_next() {
         (&["man", "nothing"], "no verb is called `nothing`"),
         (
             &["bench", "-t", "ref:oci", "--scenario", "lukewarm-start"],
-            2,
             "no scenario is called `lukewarm-start`",
         ),
         (&["bench", "-t", "ref:oci", "--gate", "loose"], "known: release"),
