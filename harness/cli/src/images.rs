@@ -115,7 +115,7 @@ fn own_image() -> Result<ImageSet, Failure> {
 
 fn push(args: &PushArgs) -> Result<(), Failure> {
     let host = args.registry.split('/').next().unwrap_or_default();
-    if !host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+    if host.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
         return Err(Failure::usage(format!("`{}` is no registry", args.registry))
             .hint("write HOST:PORT or HOST:PORT/PREFIX of a registry that speaks plain HTTP"));
     }

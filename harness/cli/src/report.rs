@@ -150,10 +150,9 @@ fn junit_options(run: &Run, dir: &Path, style: Style) -> Result<junit::Options, 
     let attachments = match style.dialect.junit_attachments {
         JunitAttachments::Gitlab => junit::Attachments::GitLab,
         JunitAttachments::Jenkins => junit::Attachments::Jenkins,
-        JunitAttachments::None => junit::Attachments::None,
         JunitAttachments::Auto if set("GITLAB_CI") => junit::Attachments::GitLab,
         JunitAttachments::Auto if set("JENKINS_URL") => junit::Attachments::Jenkins,
-        JunitAttachments::Auto => junit::Attachments::None,
+        JunitAttachments::None | JunitAttachments::Auto => junit::Attachments::None,
     };
     if attachments == junit::Attachments::None {
         return Ok(junit::Options { strict, ..junit::Options::default() });

@@ -106,7 +106,7 @@ impl Key {
     }
 
     /// Reads the value of an environment variable; `None` when it is of the wrong kind.
-    pub fn from_variable(&self, text: &str) -> Option<Value> {
+    pub fn of_variable(&self, text: &str) -> Option<Value> {
         let value = match self.kind {
             Kind::Text => Value::String(text.to_owned()),
             Kind::List => {
@@ -154,9 +154,9 @@ mod tests {
         assert!(jobs.texts(&toml::Value::Integer(-1)).is_none());
         assert!(jobs.texts(&toml::Value::String("3".into())).is_none());
         assert_eq!(jobs.texts(&toml::Value::Integer(3)).unwrap(), ["3"]);
-        assert!(jobs.from_variable("three").is_none());
+        assert!(jobs.of_variable("three").is_none());
         let target = find("run", "target").unwrap();
-        let two = target.from_variable("runc crun?cgroups=legacy").unwrap();
+        let two = target.of_variable("runc crun?cgroups=legacy").unwrap();
         assert_eq!(target.texts(&two).unwrap(), ["runc", "crun?cgroups=legacy"]);
     }
 }

@@ -213,7 +213,7 @@ fn from_variables(variable: &dyn Fn(&str) -> Option<String>) -> Result<Vec<Setti
         let Some(text) = variable(&name) else { continue };
         let origin = Origin::Variable(name.clone());
         let value = key
-            .from_variable(&text)
+            .of_variable(&text)
             .ok_or_else(|| Failure::usage(format!("{name}={text}: it takes {}", key.wants())))?;
         found.push(setting(key, &value, &origin, &name)?);
     }
