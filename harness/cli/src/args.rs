@@ -439,7 +439,7 @@ pub struct SelftestArgs {
     /// only a runtime's inside can have are tried on it.
     #[arg(long, value_name = "PROGRAM")]
     pub inside: Option<PathBuf>,
-    /// Run nothing: print these finished results (selftest.json); repeat for more.
+    /// Run nothing: print these finished results (selftest.json), those of the same target joined; repeat for more.
     #[arg(long, value_name = "FILE")]
     pub from: Vec<PathBuf>,
     /// Shape of the printed result.

@@ -140,6 +140,7 @@ fn options(global: &Global, args: &RunArgs) -> Result<RunOptions, Failure> {
         command: std::env::args().skip(1).chain(global.resolved.iter().cloned()).collect(),
         challenge: args.challenge.clone(),
         tool: TOOL.to_owned(),
+        between: None,
         bundled: bundled()?,
         host: fit_host(global)?,
     })

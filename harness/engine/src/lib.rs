@@ -4,6 +4,7 @@
 //! comes back against what was expected, and emits events. It knows no specification and no product; planning and
 //! judging are pure functions, and everything that touches the host is in `worker`, `pool`, `gc` and `doctor`.
 
+mod between;
 pub mod doctor;
 pub mod filter;
 pub mod gc;
@@ -23,6 +24,7 @@ pub mod target;
 mod turn;
 pub mod worker;
 
+pub use between::Between;
 pub use filter::{Filter, FilterError};
 pub use partition::{Cut, Partition, Timings};
 pub use plan::{Plan, PlanError, Profile, Selection};

@@ -1,5 +1,6 @@
 //! Before the first case: servers are started, each target is looked at, and the header is written.
 
+use crate::between::Standing;
 use crate::journal::{Made, RunDir};
 use crate::plan::Plan;
 use crate::pool;
@@ -19,7 +20,7 @@ pub(crate) async fn prepare(
     options: &RunOptions,
     run_dir: &mut RunDir,
     targets: &mut [Resolved],
-    servers: &mut Vec<Server>,
+    (servers, standing): (&mut Vec<Server>, &mut Vec<Standing>),
     cancel: &watch::Receiver<bool>,
 ) -> io::Result<()> {
     let scale = options.limits.call_ms as f64 / Limits::default().call_ms as f64;
@@ -50,6 +51,15 @@ pub(crate) async fn prepare(
                 |m: &Made| matches!(m, Made::OnEndpoint { target } if target.endpoint == cri.endpoint);
             if !run_dir.made.iter().any(known) {
                 run_dir.record(&Made::OnEndpoint { target: cri.clone() })?;
+            }
+        }
+        if let (Some(between), Target::Cri(cri)) = (&options.between, &mut target.target) {
+            match Standing::start(between, &options.bundled, run_dir, n, cri, scale).await {
+                Ok(program) => standing.push(program),
+                Err(error) => {
+                    target.info.unfit = Some(format!("nothing could be put in front of it: {error}"));
+                    continue;
+                }
             }
         }
         if target.info.unfit.is_none() {

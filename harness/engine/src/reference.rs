@@ -43,12 +43,28 @@ pub struct Wanted {
 
 /// How the server process is started; the hidden verb reads it from standard input.
 #[derive(Debug, Serialize, Deserialize)]
-struct Start {
-    cgroup: String,
-    cgroups: CgroupLayout,
-    program: PathBuf,
-    args: Vec<String>,
-    hold: PathBuf,
+pub(crate) struct Start {
+    pub(crate) cgroup: String,
+    pub(crate) cgroups: CgroupLayout,
+    pub(crate) program: PathBuf,
+    pub(crate) args: Vec<String>,
+    pub(crate) hold: PathBuf,
+}
+
+/// Starts a process that enters the surroundings and becomes the program; what it says goes to `log`.
+pub(crate) fn spawn(own: &Path, start: &Start, log: File) -> io::Result<Child> {
+    let mut child = Command::new(own)
+        .arg(SERVER_VERB)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .process_group(0)
+        .spawn()?;
+    let text = serde_json::to_string(start).unwrap_or_default();
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(text.as_bytes())?;
+    }
+    Ok(child)
 }
 
 /// The file that holds the restart of a killed server back, beside its socket.
@@ -120,18 +136,7 @@ impl Server {
             args: vec![bundled.cri_verb.clone(), "--config".into(), config.display().to_string()],
             hold: hold(&endpoint(&dir)),
         };
-        let mut child = Command::new(&bundled.program)
-            .arg(SERVER_VERB)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .process_group(0)
-            .spawn()
-            .map_err(io("starting its process"))?;
-        let text = serde_json::to_string(&start).unwrap_or_default();
-        if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(text.as_bytes()).map_err(io("telling it its surroundings"))?;
-        }
+        let child = spawn(&bundled.program, &start, log).map_err(io("starting its process"))?;
         let mut server = Self { child, dir, cgroup, bridge };
         match server.ready(READY.mul_f64(scale.max(1.0))).await {
             Ok(()) => Ok(server),

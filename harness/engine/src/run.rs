@@ -1,5 +1,6 @@
 //! A run: resolve, preflight, plan, attempts in parallel, judgement, events.
 
+use crate::between::{Between, Standing};
 use crate::journal::RunDir;
 use crate::plan::{Plan, PlanError, Selection, version_to_write};
 use crate::pool;
@@ -61,6 +62,8 @@ pub struct RunOptions {
     pub challenge: Option<String>,
     /// Program and version, for the header.
     pub tool: String,
+    /// What to put in front of CRI endpoints.
+    pub between: Option<Between>,
     /// This executable: workers and bundled runtimes are started from it.
     pub bundled: Bundled,
     /// What `doctor` found, for the header.
@@ -131,6 +134,7 @@ struct Session<'a> {
     plan: Plan,
     targets: Vec<Resolved>,
     servers: Vec<Server>,
+    standing: Vec<Standing>,
     run_dir: RunDir,
     start: Instant,
     run: Run,
@@ -167,10 +171,11 @@ impl<'a> Session<'a> {
         // From here on things are made that a signal must not leave behind.
         let mut signals = Signals::new();
         let mut interrupt = None;
-        let mut servers = Vec::new();
+        let (mut servers, mut standing) = (Vec::new(), Vec::new());
         let (cancel, receiver) = watch::channel(false);
         let prepared = {
-            let preparing = prepare(options, &mut run_dir, &mut targets, &mut servers, &receiver);
+            let started = (&mut servers, &mut standing);
+            let preparing = prepare(options, &mut run_dir, &mut targets, started, &receiver);
             let mut preparing = std::pin::pin!(preparing);
             loop {
                 tokio::select! {
@@ -192,6 +197,7 @@ impl<'a> Session<'a> {
             plan,
             targets,
             servers,
+            standing,
             run_dir,
             start,
             run,
@@ -422,6 +428,7 @@ impl Session<'_> {
     /// Stops the servers and removes what the run has made; what stays becomes a note.
     async fn clear_away(&mut self, sink: &mut dyn FnMut(&Event)) {
         let mut notes: Vec<String> = self.servers.iter_mut().filter_map(Server::ended).collect();
+        self.standing.iter_mut().for_each(Standing::stop);
         for server in &mut self.servers {
             let stuck = server.stop();
             if !stuck.is_empty() {

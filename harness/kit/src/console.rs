@@ -73,9 +73,15 @@ impl ConsoleSocket {
 /// One message of a stream: its payload, at most 4096 bytes and empty at the end of the stream, and the descriptors
 /// that came with it.
 pub fn receive_message(stream: &UnixStream) -> Result<(String, Vec<OwnedFd>), Stop> {
+    receive_part(stream, 4096)
+}
+
+/// The same, of at most `bytes` bytes. The kernel joins messages that lie ready; a read that ends within the first one
+/// brings the descriptors of that one only.
+pub fn receive_part(stream: &UnixStream, bytes: usize) -> Result<(String, Vec<OwnedFd>), Stop> {
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    let mut payload = [0_u8; 4096];
+    let mut payload = vec![0_u8; bytes];
     let mut space = nix::cmsg_space!([i32; 8]);
     let mut parts = [IoSliceMut::new(&mut payload)];
     let message =

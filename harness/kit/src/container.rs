@@ -326,6 +326,14 @@ impl Builder {
             container.nothing_left().await?;
             return Ok(Rejection { at: "create", call: create });
         }
+        // A create that says that it succeeded has made a container, which start may still refuse.
+        let known = container.shared.cx.inner.runtime.state_call(container.id()).await?;
+        if !known.succeeded() {
+            return Err(Stop::violation(
+                "the runtime refuses this bundle with an error",
+                "create reported success, and there is no container",
+            ));
+        }
         let start = container.start().await?;
         if start.succeeded() {
             container.shared.cx.inner.runtime.reaper().sweep();

@@ -135,11 +135,12 @@ pub struct Requirement {
 
 impl Requirement {
     /// What a violation amounts to. An OPTIONAL property is an obligation once it is present in the
-    /// configuration (runtime.md, create: the properties MUST be applied).
+    /// configuration (runtime.md, create: the properties MUST be applied), and what a runtime prints though it need
+    /// not has to be as the specification describes it.
     pub fn severity(&self) -> Severity {
         match self.level {
             Level::Must | Level::MustNot | Level::Required | Level::DeFacto => Severity::Fail,
-            Level::Optional if self.class == "property" => Severity::Fail,
+            Level::Optional if matches!(self.class.as_str(), "property" | "emit") => Severity::Fail,
             Level::Should | Level::ShouldNot | Level::NotRecommended | Level::Implicit => Severity::Warn,
             Level::Optional | Level::May | Level::MayNot => Severity::Record,
         }
@@ -248,12 +249,13 @@ mod tests {
 
     #[test]
     fn an_optional_property_is_an_obligation_once_present() {
-        let text = format!(
-            "{HEAD}a.b\tconfig.md\t#x\t1\tOPTIONAL\t1.0.0\tproperty\tyes\tT\tH\nc.d\tconfig.md\t#x\t1\tOPTIONAL\t1.0.0\tpermission\tyes\tT\tH\n"
-        );
+        let row =
+            |id: &str, class: &str| format!("{id}\tconfig.md\t#x\t1\tOPTIONAL\t1.0.0\t{class}\tyes\tT\tH\n");
+        let text = [HEAD, &row("a.b", "property"), &row("c.d", "permission"), &row("e.f", "emit")].concat();
         let catalogue = Catalogue::parse(&[("x", &text)]).unwrap();
         assert_eq!(catalogue.get("a.b").unwrap().severity(), Severity::Fail);
         assert_eq!(catalogue.get("c.d").unwrap().severity(), Severity::Record);
+        assert_eq!(catalogue.get("e.f").unwrap().severity(), Severity::Fail);
     }
 
     #[test]

@@ -76,7 +76,7 @@ async fn without_the_flag_only_the_program_is_signalled(cx: &mut Cx) -> Verdict 
     container.kill("USR1").await?.must_succeed()?;
     let answers = container.wait_for_answer("wait").await?;
     check_eq!(answers.facts("wait")?["signal"], json!("SIGUSR1"), "the signal that the program got");
-    cx.runtime().call(&["kill", "--all", container.id(), "TERM"]).await?.must_succeed()?;
+    cx.runtime().call(&["kill", "--all", container.id(), "USR2"]).await?.must_succeed()?;
     let other = answers_at(cx, &stem, &nonce, |a| !a.all("wait").is_empty()).await?;
     check_eq!(
         other.facts("wait")?["signal"],

@@ -10,12 +10,12 @@ use crate::output;
 use crate::run::{TOOL, bundled, fit_host, targets};
 use crate::suites;
 use crate::usage::{self, Failure};
-use front::Front;
+use front::{Driven, Front};
 use plimsoll_engine::target::Bundled;
 use plimsoll_engine::{Filter, Profile, RunOptions, Selection, run};
 use plimsoll_faults::Fault;
 use plimsoll_kit::job::Limits;
-use plimsoll_model::{Event, ExitCode, Expectations, HostFacts, OutcomeKind, PlannedCase, Run, TargetSpec};
+use plimsoll_model::{Event, ExitCode, Expectations, HostFacts, OutcomeKind, PlannedCase, Run};
 use score::{Alarm, Control, Document, Found, SCHEMA, Summary};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -24,6 +24,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Faults under test at the same time.
 const PARALLEL: usize = 3;
+/// Cases at the same time under one fault.
+const JOBS: usize = 2;
 /// Why cases stay unproven, by case id or glob.
 const UNPROVEN: &str = include_str!("unproven.tsv");
 
@@ -41,7 +43,7 @@ struct Session<'a> {
 pub fn verb(global: &Global, args: &SelftestArgs) -> Result<ExitCode, Failure> {
     if !args.from.is_empty() {
         let documents = args.from.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
-        show(&documents, args.format)?;
+        show(&score::join(documents), args.format)?;
         return Ok(ExitCode::Success);
     }
     if !(args.timeout_scale.is_finite() && args.timeout_scale > 0.0) {
@@ -141,9 +143,9 @@ impl Session<'_> {
         self.args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, |n| n.get() + 1))
     }
 
-    fn run(&self, target: TargetSpec, filter: Filter, seed: u64, jobs: usize) -> Result<Run, Failure> {
+    fn run(&self, driven: &Driven, filter: Filter, seed: u64, jobs: usize) -> Result<Run, Failure> {
         let options = RunOptions {
-            targets: vec![target],
+            targets: vec![driven.spec.clone()],
             suites: suites::ALL.to_vec(),
             // A filter selects from all suites, whatever the profile leaves out.
             selection: Selection { profile: Profile::Full, filters: vec![filter], partition: None },
@@ -161,6 +163,7 @@ impl Session<'_> {
             command: std::env::args().skip(1).collect(),
             challenge: None,
             tool: TOOL.to_owned(),
+            between: driven.between.clone(),
             bundled: self.bundled.clone(),
             host: self.host.clone(),
         };
@@ -175,14 +178,13 @@ impl Session<'_> {
     fn control(&mut self, faults: &[Fault], whole: bool) -> Result<(Run, Vec<Alarm>), Failure> {
         output::note(&format!("selftest: the unbroken {} first", self.args.target));
         let filter = if whole || self.args.full { Filter::All } else { self.claiming(faults)? };
-        let unbroken = self.front.unbroken()?;
-        let control = self.run(unbroken.spec.clone(), filter, self.args.seed, self.jobs())?;
-        drop(unbroken);
+        let control = self.run(&self.front.unbroken(), filter, self.args.seed, self.jobs())?;
         if let Some(unfit) = control.header.targets.iter().find_map(|t| t.unfit.clone()) {
             return Err(Failure::trouble(format!("the target is unfit: {unfit}")));
         }
         let mut alarms = Vec::new();
-        self.control.levels = control.header.requirements.iter().map(|r| (r.id.clone(), r.level)).collect();
+        self.control.levels =
+            control.header.requirements.iter().map(|r| (r.id.clone(), (r.level, r.severity()))).collect();
         for record in control.records.iter().filter(|r| !r.superseded) {
             let Some(case) = control.header.plan.iter().find(|c| c.id == record.case) else { continue };
             let kind = record.outcome.kind();
@@ -260,12 +262,8 @@ impl Session<'_> {
         };
         let Some(filter) = chosen else { return control.not_applicable(fault) };
         let invalid = |why: String| Found { outcome: "error".into(), why, ..control.blank(fault) };
-        let broken = match self.front.broken(fault) {
-            Ok(broken) => broken,
-            Err(failure) => return invalid(failure.what),
-        };
         let seed = self.args.seed.wrapping_add(1 + n as u64);
-        match self.run(broken.spec.clone(), filter, seed, self.front.jobs()) {
+        match self.run(&self.front.broken(fault), filter, seed, JOBS) {
             Err(failure) => invalid(failure.what),
             Ok(run) => match run.header.targets.iter().find_map(|t| t.unfit.clone()) {
                 Some(unfit) => invalid(unfit),

@@ -106,6 +106,38 @@ pub struct Document {
     pub false_alarms: Vec<Alarm>,
 }
 
+/// Joins results of the same target, such as those of slices: of a fault that occurs in several the last counts.
+pub fn join(documents: Vec<Document>) -> Vec<Document> {
+    let mut all: Vec<Document> = Vec::new();
+    for document in documents {
+        match all.iter_mut().find(|d| d.target == document.target) {
+            Some(first) => first.take_in(document),
+            None => all.push(document),
+        }
+    }
+    all
+}
+
+impl Document {
+    fn take_in(&mut self, later: Self) {
+        for fault in later.faults {
+            match self.faults.iter_mut().find(|f| f.id == fault.id) {
+                Some(place) => *place = fault,
+                None => self.faults.push(fault),
+            }
+        }
+        let red: BTreeSet<&str> = self.faults.iter().flat_map(|f| &f.red).map(String::as_str).collect();
+        self.unproven.retain(|u| !red.contains(u.case.as_str()));
+        for alarm in later.false_alarms {
+            if !self.false_alarms.contains(&alarm) {
+                self.false_alarms.push(alarm);
+            }
+        }
+        self.version = later.version;
+        self.summary = Summary::of(&self.faults);
+    }
+}
+
 impl Summary {
     /// Counts.
     pub fn of(faults: &[Found]) -> Self {
@@ -139,14 +171,14 @@ pub struct Control {
     pub passing: Vec<PlannedCase>,
     /// Cases that do not, with their outcome.
     pub others: Vec<(PlannedCase, Outcome)>,
-    /// The levels of the requirements.
-    pub levels: BTreeMap<String, Level>,
+    /// The levels of the requirements, and what a violation of them amounts to.
+    pub levels: BTreeMap<String, (Level, Severity)>,
 }
 
 impl Control {
     /// The strongest level among a fault's requirements, as one word.
     pub fn level(&self, fault: &Fault) -> &'static str {
-        let levels = || fault.requirements.iter().filter_map(|r| self.levels.get(r));
+        let levels = || fault.requirements.iter().filter_map(|r| self.levels.get(r)).map(|(level, _)| level);
         if levels().any(|l| l.is_must()) {
             return "MUST";
         }
@@ -168,6 +200,12 @@ impl Control {
         }
     }
 
+    /// Whether all that a fault breaks is permission: what a runtime does is recorded then, never judged.
+    fn permitted(&self, fault: &Fault) -> bool {
+        let mut known = fault.requirements.iter().filter_map(|r| self.levels.get(r)).peekable();
+        known.peek().is_some() && known.all(|(_, severity)| *severity == Severity::Record)
+    }
+
     /// The cases that pass here and claim what a fault breaks.
     pub fn claiming(&self, fault: &Fault) -> Vec<&PlannedCase> {
         let claims = |c: &&PlannedCase| c.covers.iter().any(|r| fault.requirements.contains(r));
@@ -182,6 +220,7 @@ impl Control {
             _ if fault.requirements.is_empty() => {
                 "it breaks no requirement; it is there to try the harness itself".to_owned()
             }
+
             Some((case, outcome)) => {
                 format!("{} does not pass here without a fault: {}", case.id, what(outcome))
             }
@@ -214,7 +253,10 @@ impl Control {
         found.green.sort();
         found.outcome = if found.red.is_empty() { "missed" } else { "found" }.into();
         if found.red.is_empty() {
-            match self.lacking(fault) {
+            let permitted = self
+                .permitted(fault)
+                .then(|| "what it changes is permitted: cases record it and judge nothing".to_owned());
+            match permitted.or_else(|| self.lacking(fault)) {
                 Some(why) => (found.outcome, found.why) = ("not-applicable".into(), why),
                 None => found.why = survival(&found, &errors),
             }
@@ -230,7 +272,8 @@ impl Control {
             |(case, _): &&(PlannedCase, Outcome)| case.covers.iter().any(|r| fault.requirements.contains(r));
         let lacking = |outcome: &Outcome| match outcome {
             Outcome::Skip { lack: word, .. } | Outcome::NotApplicable { capability: word, .. } => {
-                needs.contains(&word.as_str())
+                let word = word.replace('_', "-");
+                needs.iter().any(|n| word.contains(n))
             }
             _ => false,
         };
@@ -297,3 +340,7 @@ fn what(outcome: &Outcome) -> String {
             .map_or_else(|| "red".to_owned(), |v| format!("expected {}, found {}", v.expected, v.actual)),
     }
 }
+
+#[cfg(test)]
+#[path = "score_tests.rs"]
+mod tests;

@@ -6,6 +6,7 @@ use plimsoll_kit::prelude::*;
 /// The file's table of contents.
 pub static CASES: &[Case] = &[
     limit_is_applied,
+    several_limits_are_applied,
     bad_limit_is_error,
     capability_set_is_exact,
     ambient_capabilities_survive_for_users,
@@ -59,6 +60,24 @@ async fn limit_is_applied(cx: &mut Cx) -> Verdict {
     let seen = &answers.facts("rlimits")?[&name];
     check_eq!(seen["cur"], json!(soft), "the soft value of {name}");
     check_eq!(of "process.rlimits.hard-matches"; seen["max"], json!(hard), "the hard value of {name}");
+    Ok(())
+}
+
+/// Of several limits each is applied.
+#[case(covers = ["process.rlimits"])]
+async fn several_limits_are_applied(cx: &mut Cx) -> Verdict {
+    let wanted = [("RLIMIT_NOFILE", 91), ("RLIMIT_CORE", 4096), ("RLIMIT_FSIZE", 1 << 30)];
+    let mut limits = Vec::new();
+    for (name, value) in wanted {
+        let value = own_limit(name)?.1.min(value);
+        limits.push(json!({ "type": name, "soft": value, "hard": value }));
+    }
+    let builder = cx.container(probe::ask(["rlimits"])).set("/process/rlimits", limits.clone());
+    let answers = builder.answers().await?;
+    for limit in &limits {
+        let name = limit["type"].as_str().unwrap_or_default();
+        check_eq!(answers.facts("rlimits")?[name]["cur"], limit["soft"], "the soft value of {name}");
+    }
     Ok(())
 }
 

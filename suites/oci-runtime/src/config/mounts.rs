@@ -6,6 +6,7 @@ use plimsoll_kit::prelude::*;
 pub static CASES: &[Case] = &[
     mounts_appear_in_list_order,
     later_mount_covers_an_earlier_one,
+    types_are_the_configured_ones,
     absent_mounts_change_nothing,
     bad_mount_is_error,
     relative_destination_means_the_root,
@@ -14,6 +15,22 @@ pub static CASES: &[Case] = &[
     unknown_option_is_error,
     option_of_mount8_acts_like_it,
 ];
+
+const MOUNT_TYPES: &[Variant] =
+    &[Variant::new("sysfs", &[]), Variant::new("mqueue", &[]), Variant::new("tmpfs", &[])];
+
+/// A mount has the file system type that is configured.
+#[case(covers = ["mounts.type"], matrix(kind = MOUNT_TYPES))]
+async fn types_are_the_configured_ones(cx: &mut Cx) -> Verdict {
+    let kind = cx.param("kind").to_owned();
+    let mut mount = json!({ "destination": "/m", "type": kind, "source": kind });
+    if kind == "sysfs" {
+        mount["options"] = json!(["nosuid", "noexec", "nodev", "ro"]);
+    }
+    let answers = cx.container(probe::ask(["mounts"])).mount(mount).answers().await?;
+    check_eq!(mount_at(&answers, "/m")?["fstype"], json!(kind), "the file system at /m");
+    Ok(())
+}
 
 /// The last mount at a path, as the probe sees it.
 pub fn mount_at(answers: &Answers, path: &str) -> Result<Value, Stop> {

@@ -124,8 +124,16 @@ async fn arguments_are_required(cx: &mut Cx) -> Verdict {
 /// The environment arrives as given, odd values included.
 #[case(covers = ["process.env"])]
 async fn environment_arrives_unchanged(cx: &mut Cx) -> Verdict {
-    let env =
-        json!(["PATH=/bin", "A=", "B=two words", "C=a=b", "D=line\nfeed", "E=ünïcode", "HOME=/elsewhere"]);
+    let env = json!([
+        "PATH=/bin",
+        "A=",
+        "B=two words",
+        "C=a=b",
+        "D=line\nfeed",
+        "E=ünïcode",
+        "F=g==h",
+        "HOME=/elsewhere"
+    ]);
     let answers = cx.container(probe::ask(["env"])).set("/process/env", env.clone()).answers().await?;
     let seen = answers.facts("env")?["env"].as_array().cloned().unwrap_or_default();
     for wanted in env.as_array().into_iter().flatten() {
@@ -302,6 +310,7 @@ async fn no_new_privileges_is_applied(cx: &mut Cx) -> Verdict {
 
 const SCORES: &[Variant] = &[
     Variant::new("0", &[]),
+    Variant::new("0", &[]),
     Variant::new("250", &[]),
     Variant::new("500", &[]),
     Variant::new("1000", &[]),
@@ -313,6 +322,10 @@ const SCORES: &[Variant] = &[
 async fn oom_score_adjustment_is_applied(cx: &mut Cx) -> Verdict {
     let score: i64 = cx.param("score").parse().unwrap_or_default();
     let own = std::fs::read_to_string("/proc/self/oom_score_adj")?.trim().parse::<i64>().unwrap_or_default();
+    if score == own {
+        // What the program would inherit has to be another value. The attempt's own process ends with the attempt.
+        std::fs::write("/proc/self/oom_score_adj", (own + 100).to_string())?;
+    }
     if score < own {
         cx.need_capability("CAP_SYS_RESOURCE")?;
     }

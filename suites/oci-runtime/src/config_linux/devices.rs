@@ -11,6 +11,7 @@ pub static CASES: &[Case] = &[
     listed_device_is_available,
     mode_and_owner_are_applied,
     device_outside_dev_is_made,
+    device_without_numbers_is_error,
     other_file_at_the_path_is_error,
     unlisted_device_is_not_accessible,
     rules_apply_in_order,
@@ -131,6 +132,22 @@ const LISTED: &[Variant] = &[
     Variant::new("p", &["devices.type.required"]),
     Variant::new("u", &["devices.type.required"]),
 ];
+
+const NUMBERS: &[Variant] =
+    &[Variant::new("major", &[]), Variant::new("minor", &[]), Variant::new("both", &[])];
+
+/// A device that is no pipe and lacks a number is an error.
+#[case(covers = ["devices.major-minor.required"], matrix(absent = NUMBERS))]
+async fn device_without_numbers_is_error(cx: &mut Cx) -> Verdict {
+    let mut device = json!({ "path": "/dev/given", "type": "c", "major": 1, "minor": 3 });
+    if let Some(members) = device.as_object_mut() {
+        members.retain(|name, _| {
+            name != cx.param("absent") && !(cx.param("absent") == "both" && name.starts_with("m"))
+        });
+    }
+    allow_all(cx.container(probe::exit(0))).set("/linux/devices", json!([device])).rejected().await?;
+    Ok(())
+}
 
 /// A listed device is there with its type and numbers.
 #[case(

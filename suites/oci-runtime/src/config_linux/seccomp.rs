@@ -6,6 +6,7 @@ use plimsoll_kit::prelude::*;
 pub static CASES: &[Case] = &[
     absent_filter_filters_nothing,
     filter_is_in_force,
+    every_name_of_a_rule_counts,
     action_of_a_rule_is_taken,
     action_by_default_is_taken,
     errno_of_a_rule_is_returned,
@@ -32,6 +33,18 @@ fn rule(action: &str) -> Value {
 async fn absent_filter_filters_nothing(cx: &mut Cx) -> Verdict {
     let answers = cx.container(probe::ask(["seccomp"])).answers().await?;
     check_eq!(answers.facts("seccomp")?["mode"], json!(0), "the seccomp mode");
+    Ok(())
+}
+
+/// A rule holds for each of its calls, the last one included.
+#[case(covers = ["seccomp.syscalls", "seccomp.syscalls.names.non-empty"])]
+async fn every_name_of_a_rule_counts(cx: &mut Cx) -> Verdict {
+    let names = ["swapon", "personality"];
+    let filter = json!({ "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{ "names": names, "action": "SCMP_ACT_ERRNO" }] });
+    let script = probe::script().ask_with("syscall", call(0));
+    let answers = cx.container(script).set("/linux/seccomp", filter).answers().await?;
+    check_eq!(answers.facts("syscall")?["errno"], json!(1), "errno of the call that is named last");
     Ok(())
 }
 

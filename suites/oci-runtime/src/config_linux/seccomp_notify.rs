@@ -1,7 +1,7 @@
 //! config-linux.md, seccomp: the listener, and the container process state that it gets.
 
 use crate::runtime::support::{state_defects, strict_json};
-use plimsoll_kit::console::receive_message;
+use plimsoll_kit::console::{receive_message, receive_part};
 use plimsoll_kit::prelude::*;
 use plimsoll_kit::wait::Poll;
 use std::fs;
@@ -33,7 +33,8 @@ struct Listener {
     connections: Receiver<Result<Received, Stop>>,
 }
 
-/// What a connection carried: the payloads together, and how many descriptors came with each message.
+/// What a connection carried: the payloads together, and how many descriptors came with its first byte and with each
+/// message behind it.
 struct Received {
     text: String,
     messages: Vec<usize>,
@@ -80,7 +81,8 @@ fn drain(stream: &UnixStream) -> Result<Received, Stop> {
     let (mut text, mut messages) = (String::new(), Vec::new());
     loop {
         // A connection that stays open makes the read time out after 5 s.
-        let (payload, fds) = match receive_message(stream) {
+        let next = if messages.is_empty() { receive_part(stream, 1) } else { receive_message(stream) };
+        let (payload, fds) = match next {
             Err(_) if !messages.is_empty() => {
                 let seen = format!("it is open 5 s after {} bytes", text.len());
                 let stop = Stop::violation("the runtime closes the connection once the state is sent", seen);
@@ -132,6 +134,8 @@ async fn state_is_sent_to_the_listener(cx: &mut Cx) -> Verdict {
     check_eq!(of "seccomp.process-state.metadata"; metadata, "", "metadata that nobody configured");
     let inner = &state["state"];
     check_eq!(of "seccomp.process-state.state"; inner["id"], json!(container.id()), "state.id");
+    let alive = ["creating", "created", "running"].map(|s| json!(s)).contains(&inner["status"]);
+    check!(of "seccomp.process-state.state"; alive, "the status of a living container", "{}", inner["status"]);
     // A state while creating may lack a pid of its own; the rest has to be there.
     let defects: Vec<String> =
         state_defects(inner).into_iter().filter(|d| !d.contains("pid") && !d.contains("status")).collect();

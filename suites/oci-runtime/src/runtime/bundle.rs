@@ -57,7 +57,11 @@ async fn misplaced_configuration_is_error(cx: &mut Cx) -> Verdict {
         _ => cx.dir().join("elsewhere"),
     };
     fs::create_dir_all(&elsewhere)?;
-    fs::rename(directory.join("config.json"), elsewhere.join("config.json"))?;
+    // It would work there: its root is found from anywhere.
+    let mut config = container.config().clone();
+    config["root"]["path"] = json!(container.bundle().rootfs().display().to_string());
+    fs::remove_file(directory.join("config.json"))?;
+    fs::write(elsewhere.join("config.json"), config.to_string())?;
     let options = CallOptions { cwd: Some(elsewhere), ..CallOptions::default() };
     let bundle = directory.display().to_string();
     container.create_by(&["--bundle", &bundle], container.id(), options).await?.must_fail()?;

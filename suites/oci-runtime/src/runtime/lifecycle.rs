@@ -62,7 +62,7 @@ const ENDS: &[Variant] = &[
 ];
 
 /// Whatever ends the program, the container is stopped after that and can be deleted.
-#[case(covers = ["process.exit.any-cause", "state.returns-state"], matrix(cause = ENDS))]
+#[case(covers = ["state.returns-state", "process.exit.any-cause"], matrix(cause = ENDS))]
 async fn any_end_makes_it_stopped(cx: &mut Cx) -> Verdict {
     let cause = cx.param("cause");
     // The first process of a pid namespace cannot kill itself by a signal: a child crashes, and init passes it on.

@@ -24,7 +24,7 @@ async fn is_present(cx: &mut Cx) -> Verdict {
 }
 
 /// The status is created after create, running after start, stopped after the program's end.
-#[case(covers = ["state.status.known-values"])]
+#[case(covers = ["state.returns-state", "state.status.known-values"])]
 async fn follows_the_life(cx: &mut Cx) -> Verdict {
     let container = cx.container(probe::pause()).created().await?;
     check_eq!(container.state().await?.status(), "created", "the status after create");
@@ -64,7 +64,7 @@ async fn hooks_inside_create_see_creating(cx: &mut Cx) -> Verdict {
 }
 
 /// A container whose process is killed before start is stopped.
-#[case(covers = ["state.status.known-values", "kill.sends-signal"])]
+#[case(covers = ["state.returns-state", "kill.sends-signal", "state.status.known-values"])]
 async fn killed_before_start_is_stopped(cx: &mut Cx) -> Verdict {
     let container = cx.container(probe::pause()).created().await?;
     container.kill("KILL").await?.must_succeed()?;
