@@ -80,7 +80,7 @@ async fn without_the_flag_only_the_program_is_signalled(cx: &mut Cx) -> Verdict 
     let other = answers_at(cx, &stem, &nonce, |a| !a.all("wait").is_empty()).await?;
     check_eq!(
         other.facts("wait")?["signal"],
-        json!("SIGTERM"),
+        json!("SIGUSR2"),
         "the first signal that the other process got"
     );
     Ok(())

@@ -76,13 +76,11 @@ impl Front {
     pub fn broken(&self, fault: &Fault) -> Driven {
         let own = self.bundled.program.clone();
         let words = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
-        match &self.oci {
-            Some(oci) => Driven { spec: self.wrapped(oci, fault), between: None },
-            None => {
-                let args = words(&["faults", "cri-proxy", "--fault", &fault.id]);
-                Driven { spec: self.spec.clone(), between: Some(Between { program: own, args }) }
-            }
+        if let Some(oci) = &self.oci {
+            return Driven { spec: self.wrapped(oci, fault), between: None };
         }
+        let args = words(&["faults", "cri-proxy", "--fault", &fault.id]);
+        Driven { spec: self.spec.clone(), between: Some(Between { program: own, args }) }
     }
 
     fn wrapped(&self, oci: &OciTarget, fault: &Fault) -> TargetSpec {

@@ -161,7 +161,8 @@ impl Summary {
 
 /// A share in percent, rounded down so that only all of them is 100.
 pub fn percent(part: usize, whole: usize) -> String {
-    if whole == 0 { "-".to_owned() } else { format!("{}.{} %", part * 100 / whole, part * 1000 / whole % 10) }
+    let permille = (part * 1000).checked_div(whole);
+    permille.map_or_else(|| "-".to_owned(), |p| format!("{}.{} %", p / 10, p % 10))
 }
 
 /// What is known of the target without a fault.
@@ -243,7 +244,7 @@ impl Control {
                     found.red.push(case.to_owned());
                 }
                 Outcome::Error { trouble } => {
-                    errors.push(format!("{case} ended in trouble: {}", trouble.what))
+                    errors.push(format!("{case} ended in trouble: {}", trouble.what));
                 }
                 _ if claiming.contains(case) => found.green.push(case.to_owned()),
                 _ => {}
@@ -315,7 +316,7 @@ fn survival(found: &Found, errors: &[String]) -> String {
         some => format!("stayed green: {}", some.join(", ")),
     };
     if more > 0 {
-        text.push_str(&format!(" and {more} more"));
+        text = format!("{text} and {more} more");
     }
     if let Some(first) = errors.first() {
         text = [text, format!("{} without a verdict, the first: {first}", errors.len())]

@@ -310,7 +310,6 @@ async fn no_new_privileges_is_applied(cx: &mut Cx) -> Verdict {
 
 const SCORES: &[Variant] = &[
     Variant::new("0", &[]),
-    Variant::new("0", &[]),
     Variant::new("250", &[]),
     Variant::new("500", &[]),
     Variant::new("1000", &[]),

@@ -142,7 +142,7 @@ async fn device_without_numbers_is_error(cx: &mut Cx) -> Verdict {
     let mut device = json!({ "path": "/dev/given", "type": "c", "major": 1, "minor": 3 });
     if let Some(members) = device.as_object_mut() {
         members.retain(|name, _| {
-            name != cx.param("absent") && !(cx.param("absent") == "both" && name.starts_with("m"))
+            name != cx.param("absent") && !(cx.param("absent") == "both" && name.starts_with('m'))
         });
     }
     allow_all(cx.container(probe::exit(0))).set("/linux/devices", json!([device])).rejected().await?;
