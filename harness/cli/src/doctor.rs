@@ -49,6 +49,7 @@ fn ask(global: &Global, targets: &[String], host: &HostFacts) -> Result<Vec<Targ
         command: vec!["doctor".to_owned()],
         challenge: None,
         tool: TOOL.to_owned(),
+        between: None,
         bundled: run::bundled()?,
         host: host.clone(),
     };

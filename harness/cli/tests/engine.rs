@@ -64,6 +64,7 @@ fn options(work: &Path, filter: &str, max_fail: u32) -> RunOptions {
         command: vec!["selftest".to_owned()],
         challenge: None,
         tool: "plimsoll 0".to_owned(),
+        between: None,
         bundled: Bundled {
             program: std::env::current_exe().unwrap(),
             oci_verb: "oci".into(),
