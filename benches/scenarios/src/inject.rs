@@ -147,11 +147,9 @@ fn wrap(injection: Injection, runtime: &str, scratch: &Path, args: &[String]) ->
         Injection::SlowKill(us) if verb == "kill" => sleep(us),
         Injection::SlowExec(us) if verb == "exec" => sleep(us),
         Injection::Scan(us) if verb == "list" => burn(us * containers(args)),
-        Injection::Fail(of) if starts && count(scratch)? % of.max(1) == of.max(1) - 1 => {
-            return Ok(broken("injected failure"));
-        }
         Injection::Lock(us) if starts => return locked(us, runtime, scratch, args),
         // The first calls are honest, or the target would be refused before it is measured.
+        Injection::Fail(of) if starts && fails(count(scratch)?, of) => return Ok(broken("injected failure")),
         Injection::ExitCode if verb == "start" && count(scratch)? >= 3 => {
             real(runtime).args(args).status()?;
             return Ok(ExitCode::FAILURE);
@@ -201,6 +199,11 @@ fn count(scratch: &Path) -> io::Result<u64> {
     let mut file = File::options().create(true).append(true).open(scratch.join("calls"))?;
     file.write_all(b".")?;
     Ok(file.metadata()?.len() - 1)
+}
+
+/// Whether the call is one of every `of` that fail.
+fn fails(call: u64, of: u64) -> bool {
+    call >= 3 && call % of.max(1) == of.max(1) - 1
 }
 
 /// Containers in the state directory that `--root` names.

@@ -61,7 +61,7 @@ fn bad_input_says_what_why_and_what_next() {
             "no scenario is called `lukewarm-start`",
         ),
         (&["bench", "-t", "ref:oci", "--gate", "loose"], "known: release"),
-        (&["selftest", "--faults", "no-such-*"], "no fault matches"),
+        (&["selftest", "--faults", "no-such-*"], "matches no fault"),
         (&["verify", &missing, "--key", &missing], "No such file"),
         (&["certify", "--vendor", &missing, "--key", &missing, "--output", &missing], "No such file"),
         (&["submission", "verify", &missing], "No such file"),

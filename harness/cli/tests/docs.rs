@@ -84,7 +84,7 @@ fn every_snippet_is_understood() {
     // may not be installed here is another name for the one that is.
     let stand_in = format!(
         "#!/bin/sh\nverb=$1; shift\nset -- $(printf '%s\\n' \"$@\" | sed 's,^oci:/usr/sbin/runc$,oci:./my-runtime?name=runc,')\n\
-         case $verb in run) case \" $* \" in *\" --rerun \"*) exec {real} run \"$@\" --help;; esac; exec {real} run \"$@\" --dry-run;;\n\
+         case $verb in run) case \" $* \" in *\" --rerun \"*|*\" --balance \"*) exec {real} run \"$@\" --help;; esac; exec {real} run \"$@\" --dry-run;;\n\
          *) exec {real} \"$verb\" \"$@\" --help;; esac\n"
     );
     fs::create_dir(dir.join("bin")).unwrap();
