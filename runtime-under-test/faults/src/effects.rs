@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -87,6 +87,14 @@ fn leak_cgroup(ctx: &Context<'_>) -> io::Result<()> {
         };
         dir.map_or(Ok(()), fs::create_dir_all)
     })
+}
+
+/// Whether a process has another root directory than this one. A runtime whose process enters its root only at start
+/// would have the host's files altered instead of the container's.
+pub fn has_own_root(pid: u32) -> bool {
+    let place = |path: &str| fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
+    let theirs = place(&format!("/proc/{pid}/root/"));
+    theirs.is_some() && theirs != place("/")
 }
 
 /// Applies a file operation; `base` goes before every path (the container's root seen from the host).
@@ -208,6 +216,12 @@ mod tests {
         assert!(v1.contains(&PathBuf::from("/sys/fs/cgroup/cpu/c")));
         assert!(v1.contains(&PathBuf::from("/sys/fs/cgroup/unified/u")));
         assert!(!v1.iter().any(|p| p.ends_with("a/b")));
+    }
+
+    #[test]
+    fn a_process_in_our_own_root_is_no_guest() {
+        assert!(!has_own_root(std::process::id()), "this process has our root");
+        assert!(!has_own_root(u32::MAX), "there is no such process");
     }
 
     #[test]

@@ -405,7 +405,9 @@ impl Call<'_> {
     fn in_container(&self, step: &Step) {
         let Some(pid) = self.ctx.pid() else { return };
         match &step.action {
-            Action::Guest(_, op) => effects::file_op(op, &format!("/proc/{pid}/root"), &self.ctx),
+            Action::Guest(_, op) if effects::has_own_root(pid) => {
+                effects::file_op(op, &format!("/proc/{pid}/root"), &self.ctx);
+            }
             Action::Cgroup(_, file, value) => effects::cgroup_write(pid, file, value),
             Action::Proc(_, file, value) => effects::proc_write(pid, file, value),
             _ => {}
