@@ -39,6 +39,10 @@ pub(super) fn body(view: &View<'_>) -> String {
     let header = &view.run.header;
     let all = urgent(view.run);
     let several = header.targets.len() > 1;
+    // A page of very many cells has a place for each case only.
+    let place = |case: &str, target: &str| {
+        if view.is_condensed() { case.to_owned() } else { cell_id(case, target) }
+    };
     let lines = all.iter().take(SHOWN).map(|u| {
         let bad = u.records.iter().any(|r| r.judgement == Judgement::Bad);
         let kind = if bad { OutcomeKind::Fail } else { OutcomeKind::Error };
@@ -47,14 +51,14 @@ pub(super) fn body(view: &View<'_>) -> String {
         let only = u.cases.len() == 1 && u.records.len() == 1;
         let number = if u.cases.len() > 1 { format!("{} cases", u.cases.len()) } else { String::new() };
         Line {
-            href: if only { cell_id(u.cases[0], &u.records[0].target) } else { u.cases[0].to_owned() },
+            href: if only { place(u.cases[0], &u.records[0].target) } else { u.cases[0].to_owned() },
             glyph: kind.glyph(),
             class: letter(kind),
             case: if u.cases.len() == 1 { u.cases[0].to_owned() } else { u.stem.clone() },
             number,
             summary: view.planned(u.cases[0]).map_or(String::new(), |c| shorten(&one_line(&c.summary), 200)),
             targets: named
-                .map(|r| Link { name: one_line(&r.target), href: cell_id(r.case.as_str(), &r.target) })
+                .map(|r| Link { name: one_line(&r.target), href: place(r.case.as_str(), &r.target) })
                 .collect(),
         }
     });
