@@ -148,12 +148,13 @@ async fn execs(pod: &Pod<'_>, id: &str) {
 }
 
 /// Attach brings input to the container's own process and its output back, with and without a terminal.
+/// The process stays a while after its answer: the server may end the stream of an ended process before its last bytes.
 async fn attaches(pod: &Pod<'_>) {
     for tty in [false, true] {
         let id = pod
             .start(
                 if tty { "attach-tty" } else { "attach" },
-                r#"{"ask":"stdin","timeout_ms":30000,"max":5},{"do":"print","text":"answered"}"#,
+                r#"{"ask":"stdin","timeout_ms":30000,"max":5},{"do":"print","text":"answered"},{"do":"sleep","ms":500}"#,
                 |c| {
                     c.stdin = true;
                     c.stdin_once = true;

@@ -83,7 +83,7 @@ fn every_snippet_is_understood() {
     // In place of the real ones: a run only prints its plan, other verbs only parse what they are given. A target that
     // may not be installed here is another name for the one that is.
     let stand_in = format!(
-        "#!/bin/sh\nverb=$1; shift\nset -- $(printf '%s\\n' \"$@\" | sed 's,^oci:/usr/sbin/runc$,oci:./my-runtime?name=runc,')\n\
+        "#!/bin/sh\nverb=$1; shift\nset -- $(printf '%s\\n' \"$@\" | sed 's,^oci:/usr/sbin/runc$,oci:./my-runtime?name=runc,; s,^--$,--help\\n--,')\n\
          case $verb in run) case \" $* \" in *\" --rerun \"*|*\" --balance \"*) exec {real} run \"$@\" --help;; esac; exec {real} run \"$@\" --dry-run;;\n\
          *) exec {real} \"$verb\" \"$@\" --help;; esac\n"
     );
