@@ -43,9 +43,9 @@ pub fn verb(global: &Global, args: &BenchArgs) -> Result<ExitCode, Failure> {
     if args.target.iter().any(|t| daemons::is_ours(t)) {
         return beside_daemons(global, args);
     }
-    let arms = target::resolve(&args.target)?;
     let work = tempfile::Builder::new().prefix("plimsoll-bench-").tempdir_in(&global.work_dir);
     let work = work.map_err(|e| usage::file("make a directory below", &global.work_dir, &e))?;
+    let arms = target::resolve(&args.target, work.path())?;
     let guest = guest(work.path())?;
     sys::catch_interrupts();
     if args.selftest {

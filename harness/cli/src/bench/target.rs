@@ -2,15 +2,15 @@
 
 use super::interface;
 use crate::run::{bundled, targets};
-use crate::usage::Failure;
+use crate::usage::{self, Failure};
 use plimsoll_bench_scenarios::inject::{self, Injection};
 use plimsoll_bench_scenarios::{CgroupView, CriTarget, Interface, OciTarget, Target};
 use plimsoll_engine::target::resolve_all;
 use plimsoll_kit::job::{self, CgroupLayout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// Resolves all targets; they share one interface.
-pub fn resolve(texts: &[String]) -> Result<Vec<Target>, Failure> {
+/// Resolves all targets; they share one interface. Wrappers that inject a defect keep their counts below `work`.
+pub fn resolve(texts: &[String], work: &Path) -> Result<Vec<Target>, Failure> {
     if let Some(odd) = texts.iter().find(|t| interface(t) != interface(&texts[0])) {
         return Err(Failure::usage(format!("`{}` and `{odd}` do different work", texts[0]))
             .hint("compare OCI runtimes in one run and CRI endpoints in another"));
@@ -30,7 +30,7 @@ pub fn resolve(texts: &[String]) -> Result<Vec<Target>, Failure> {
                 };
                 let name = r.info.label;
                 let target = OciTarget { name, program: oci.program, args: oci.args, env: oci.env, cgroups };
-                defect.map_or(Ok(target.clone()), |d| wrapped(target, &d)).map(Target::Oci)
+                defect.map_or(Ok(target.clone()), |d| wrapped(target, &d, work)).map(Target::Oci)
             }
             job::Target::Cri(cri) => Ok(Target::Cri(CriTarget {
                 name: r.info.label,
@@ -59,16 +59,19 @@ fn without_defect(text: &str) -> (String, Option<String>) {
 }
 
 /// The runtime behind the injecting wrapper, which is this executable.
-fn wrapped(mut target: OciTarget, defect: &str) -> Result<OciTarget, Failure> {
+fn wrapped(mut target: OciTarget, defect: &str, work: &Path) -> Result<OciTarget, Failure> {
     if Injection::parse(defect).is_none() {
         return Err(Failure::usage(format!("`inject={defect}` is no known defect"))
             .hint(format!("known: {}", Injection::names().join(", "))));
     }
+    // Removed with the directory around it.
+    let scratch = tempfile::Builder::new().prefix("inject-").tempdir_in(work);
+    let scratch = scratch.map_err(|e| usage::file("make a directory below", work, &e))?.keep();
     let runtime = std::mem::replace(&mut target.program, bundled()?.program);
     target.env.extend([
         (inject::INJECT.to_owned(), defect.to_owned()),
         (inject::RUNTIME.to_owned(), runtime.display().to_string()),
-        (inject::SCRATCH.to_owned(), std::env::temp_dir().display().to_string()),
+        (inject::SCRATCH.to_owned(), scratch.display().to_string()),
     ]);
     Ok(target)
 }
