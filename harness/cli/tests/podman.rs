@@ -54,7 +54,9 @@ impl Podman {
         {
             command.arg(flag).arg(self.path(name));
         }
-        command.args(args).env("CONTAINERS_CONF", self.path("containers.conf")).stdin(Stdio::null());
+        // The monitor writes a file `oom` where it was started.
+        command.args(args).current_dir(self.dir.path()).stdin(Stdio::null());
+        command.env("CONTAINERS_CONF", self.path("containers.conf"));
         command
     }
 
