@@ -6,6 +6,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::termios::Winsize;
@@ -216,7 +217,7 @@ impl Container {
 fn accept_terminal(listener: &UnixListener) -> Result<OwnedFd> {
     let (stream, _) = listener.accept().doing("the runtime did not deliver the terminal")?;
     stream.set_nonblocking(false).doing("receiving the terminal")?;
-    stream.set_read_timeout(Some(std::time::Duration::from_secs(5))).doing("receiving the terminal")?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).doing("receiving the terminal")?;
     receive_fd(stream.as_fd())
 }
 
@@ -243,25 +244,30 @@ pub fn receive_fd(socket: std::os::fd::BorrowedFd<'_>) -> Result<OwnedFd> {
     Err(Error::internal("the runtime sent no terminal"))
 }
 
-/// Kills all processes of a cgroup, those of child groups included.
+/// How long the killed processes of a cgroup are awaited. One that hangs in the kernel must not hold up a whole pod.
+const KILLED: Duration = Duration::from_secs(1);
+
+/// Kills all processes of a cgroup, those of child groups included, and waits until they are gone
+/// (`container.stop.kills-children`: none survives the stop). Bounded by [`KILLED`].
 pub fn kill_cgroup(dir: &Path) {
-    if std::fs::OpenOptions::new()
+    let whole = std::fs::OpenOptions::new()
         .write(true)
         .open(dir.join("cgroup.kill"))
         .and_then(|mut f| f.write_all(b"1"))
-        .is_ok()
-    {
-        return;
-    }
-    for _ in 0..10 {
+        .is_ok();
+    let end = Instant::now() + KILLED;
+    let mut pause = Duration::from_micros(50);
+    loop {
         let pids = cgroup_pids(dir, 0);
-        if pids.is_empty() {
+        if pids.is_empty() || Instant::now() >= end {
             return;
         }
-        for pid in pids.into_iter().filter_map(rustix::process::Pid::from_raw) {
+        // Again in each round: one that was forked meanwhile got no signal yet.
+        for pid in pids.into_iter().filter(|_| !whole).filter_map(rustix::process::Pid::from_raw) {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
-        rustix::thread::sched_yield();
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(10));
     }
 }
 
