@@ -75,13 +75,16 @@ impl Judge {
         }
     }
 
-    /// Whether nothing more can be learned within the bounds: all gates are done, and each FAIL is strong
-    /// enough for the number of questions asked, or the pairs are used up.
+    /// Whether nothing more can be learned within the bounds: all gates are done, each FAIL is strong
+    /// enough for the number of questions asked, and no suspicion of more failures is open; or the pairs are used up.
     pub fn finished(&self) -> bool {
-        if self.pairs >= self.max_pairs {
+        let proven = self.failures.rejects(self.fdr);
+        // Where most lifecycles fail, times would take for ever.
+        if self.pairs >= self.max_pairs || proven && 2 * self.failures.hits > self.pairs {
             return true;
         }
-        self.gates.iter().all(|(_, gate, _)| settled(gate, self.questions, self.fdr))
+        (proven || !suspects(self.failures))
+            && self.gates.iter().all(|(_, gate, _)| settled(gate, self.questions, self.fdr))
     }
 
     /// What the noise seen so far lets the longest possible run show, metric by metric.
@@ -139,6 +142,11 @@ impl Judge {
             says: String::new(),
         })
     }
+}
+
+/// Whether the candidate alone failed more often than the baseline alone: no proof, but no PASS either.
+const fn suspects(failures: EProcess) -> bool {
+    2 * failures.hits > failures.trials
 }
 
 /// Whether a gate needs no more pairs: it has decided, and a FAIL holds among so many questions.
@@ -200,6 +208,13 @@ fn verdict_of(c: &Comparison, fdr: f64) -> (Verdict, String) {
     if c.metrics.is_empty() || !undecided.is_empty() {
         let names: Vec<&str> = undecided.iter().map(|m| m.metric.as_str()).collect();
         return (Verdict::Inconclusive, format!("cannot tell: {}", names.join(", ")));
+    }
+    if suspects(c.failures) {
+        let text = format!(
+            "failed where the baseline did not, too seldom to prove more: {} of {} discordant blocks",
+            c.failures.hits, c.failures.trials
+        );
+        return (Verdict::Warn, text);
     }
     let mild: Vec<_> = of(Verdict::Warn).chain(weak).collect();
     if !mild.is_empty() {
@@ -269,8 +284,28 @@ mod tests {
             let b = if broken { Err(Failure::new("create", "no")) } else { sample(10.0, 5.0) };
             [sample(10.0 + r.uniform(), 5.0), b]
         });
-        assert!(c.failures.hits > 0);
+        assert_eq!(c.verdict, Verdict::Fail, "the gate goes on until failures are decided: {}", c.says);
+        assert!(c.says.starts_with("fails more often"), "{}", c.says);
         assert!(c.metrics.iter().all(|m| m.report.ratio.is_none_or(|r| r < 1.1)));
+    }
+
+    #[test]
+    fn one_failure_is_a_warning_and_the_baselines_own_is_none() {
+        let once = |candidate_fails: bool| {
+            let mut block = 0;
+            drive(judge(), move |_| {
+                block += 1;
+                let failed = || Err(Failure::new("create", "no"));
+                match (block, candidate_fails) {
+                    (3, true) => [sample(10.0, 5.0), failed()],
+                    (3, false) => [failed(), sample(10.0, 5.0)],
+                    _ => [sample(10.0, 5.0), sample(10.0, 5.0)],
+                }
+            })
+        };
+        let c = once(true);
+        assert_eq!((c.verdict, c.failures.hits), (Verdict::Warn, 1), "{}", c.says);
+        assert_eq!(once(false).verdict, Verdict::Pass);
     }
 
     #[test]
