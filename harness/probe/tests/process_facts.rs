@@ -11,7 +11,7 @@ fn strings(value: &Value) -> Vec<&str> {
     value.as_array().expect("a list").iter().filter_map(Value::as_str).collect()
 }
 
-/// The ignored signals by name. glibc's posix_spawn ignores its two internal ones (32 and 33, without a name).
+/// The ignored signals by name. glibc's `posix_spawn` ignores its two internal ones (32 and 33, without a name).
 fn ignored(sigstate: &Value) -> BTreeSet<&str> {
     strings(&sigstate["ignored"]).into_iter().filter(|name| name.starts_with("SIG")).collect()
 }
