@@ -9,8 +9,9 @@ use plimsoll_vm::run::{Wanted, Watcher};
 use plimsoll_vm::{CgroupLayout, Deadlines, Image, Job, Options, Report, VmError};
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
-use std::os::unix::fs::PermissionsExt;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 #[derive(Default)]
@@ -47,8 +48,15 @@ impl Place {
     fn emulator(&self, body: &str) {
         let path = self.path("qemu");
         let dir = self.0.path().display();
-        std::fs::write(&path, format!("#!/bin/sh\nD={dir}\necho $$ >> $D/pids\n{body}\n")).unwrap();
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+        // Written by a child: what another test forks must not hold it open for writing when it is executed.
+        let mut install = Command::new("install")
+            .args(["-m", "755", "/dev/stdin"])
+            .arg(&path)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        write!(install.stdin.take().unwrap(), "#!/bin/sh\nD={dir}\necho $$ >> $D/pids\n{body}\n").unwrap();
+        assert!(install.wait().unwrap().success());
     }
 
     fn frames(&self, name: &str, frames: &[Frame]) {

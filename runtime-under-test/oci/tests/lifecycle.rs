@@ -4,6 +4,7 @@
 mod common;
 use common::{bench, text};
 use serde_json::json;
+use std::process::Command;
 
 #[test]
 fn create_start_kill_delete() {
@@ -52,8 +53,16 @@ fn hooks_run_in_order_with_the_state() {
     let Some(b) = bench() else { return };
     let log = b.dir.path().join("log");
     let script = b.dir.path().join("hook");
-    std::fs::write(&script, format!("#!/bin/sh\necho \"$1 $(cat)\" >> {}\n", log.display())).unwrap();
-    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let text = format!("#!/bin/sh\necho \"$1 $(cat)\" >> {}\n", log.display());
+    std::fs::write(b.dir.path().join("text"), text).unwrap();
+    // By a child: what another test forks must not hold it open for writing when it is executed.
+    let copied = Command::new("install")
+        .args(["-m", "755"])
+        .arg(b.dir.path().join("text"))
+        .arg(&script)
+        .status()
+        .unwrap();
+    assert!(copied.success());
     let mut config = b.config("true");
     for name in ["prestart", "createRuntime", "createContainer", "poststart", "poststop"] {
         config["hooks"][name] =
@@ -155,9 +164,7 @@ fn network_devices_move_in_and_come_back_after_a_failure() {
     let Some(b) = bench() else { return };
     let name = format!("plt{}", std::process::id() % 100_000);
     let peer = format!("{name}p");
-    let ip = |args: &[&str]| {
-        std::process::Command::new("ip").args(args).output().is_ok_and(|o| o.status.success())
-    };
+    let ip = |args: &[&str]| Command::new("ip").args(args).output().is_ok_and(|o| o.status.success());
     if !ip(&["link", "add", &name, "type", "veth", "peer", "name", &peer]) {
         assert!(std::env::var_os("PLIMSOLL_CI").is_none(), "needs ip and veth devices");
         return;

@@ -2,9 +2,9 @@
 // Each test program uses its own part of this, and a helper of a test may fail like a test.
 #![allow(dead_code, clippy::unwrap_used)]
 
-use std::os::unix::fs::PermissionsExt;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// A place of a test's own: output and work directories below a temporary one.
@@ -34,8 +34,16 @@ impl Place {
     /// A runtime that is a shell script.
     pub fn runtime(&self, body: &str) -> String {
         let path = self.path().join("runtime");
-        std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        // Written by a child: a descriptor open for writing here could be inherited by what another test forks, and a
+        // program that is open for writing cannot be executed.
+        let mut install = Command::new("install")
+            .args(["-m", "755", "/dev/stdin"])
+            .arg(&path)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        write!(install.stdin.take().unwrap(), "#!/bin/sh\n{body}\n").unwrap();
+        assert!(install.wait().unwrap().success());
         format!("oci:{}", path.display())
     }
 
