@@ -126,9 +126,12 @@ async fn ask(
         info.version = version;
     }
     info.features = result.facts.remove("features").or(info.features.take());
-    let from_features = info.features.as_ref().and_then(|f| f["ociVersionMax"].as_str()?.parse().ok());
+    let said =
+        ["ociVersionMin", "ociVersionMax"].map(|key| info.features.as_ref()?[key].as_str()?.parse().ok());
     let from_version = text(result.facts.remove("spec")).and_then(|s| s.parse().ok());
-    info.spec_version = info.spec_version.clone().or(from_features).or(from_version);
+    // The highest: a document whose latest version is wrong must not take the cases about it out of the run.
+    let declared = said.into_iter().flatten().chain(from_version).max();
+    info.spec_version = info.spec_version.clone().or(declared);
     info.facts.extend(result.facts);
     if result.outcome != Outcome::Pass {
         info.unfit = Some(result.outcome.message());

@@ -8,6 +8,7 @@ pub static CASES: &[Case] = &[
     flag_is_set,
     flag_is_cleared,
     neutral_option_is_accepted,
+    relatime_is_taken_back,
     bind_shows_the_source_alone,
     rbind_shows_submounts,
     propagation_is_set,
@@ -79,22 +80,50 @@ const CLEARING: &[Variant] = options![
 async fn flag_is_cleared(cx: &mut Cx) -> Verdict {
     let option = cx.param("option").to_owned();
     // What is set before, and what must not show afterwards.
-    let (before, gone) = match option.as_str() {
-        "rw" => ("ro", "ro"),
-        "suid" => ("nosuid", "nosuid"),
-        "dev" => ("nodev", "nodev"),
-        "exec" => ("noexec", "noexec"),
-        "atime" => ("noatime", "noatime"),
-        "diratime" => ("nodiratime", "nodiratime"),
-        "symfollow" => ("nosymfollow", "nosymfollow"),
-        "async" => ("sync", "sync"),
-        "nolazytime" => ("lazytime", "lazytime"),
-        "strictatime" => ("rw", "relatime"),
-        _ => ("strictatime", "noatime"),
+    let (before, gone): (&str, &[&str]) = match option.as_str() {
+        "rw" => ("ro", &["ro"]),
+        "suid" => ("nosuid", &["nosuid"]),
+        "dev" => ("nodev", &["nodev"]),
+        "exec" => ("noexec", &["noexec"]),
+        "atime" => ("noatime", &["noatime"]),
+        "diratime" => ("nodiratime", &["nodiratime"]),
+        "symfollow" => ("nosymfollow", &["nosymfollow"]),
+        "async" => ("sync", &["sync"]),
+        "nolazytime" => ("lazytime", &["lazytime"]),
+        "strictatime" => ("rw", &["relatime", "noatime"]),
+        _ => ("strictatime", &["noatime"]),
     };
     let answers = cx.container(probe::ask(["mounts"])).mount(tmpfs(&[before, &option])).answers().await?;
     let seen = flags(&mount_at(&answers, "/m")?);
-    check!(!seen.iter().any(|o| o == gone), format!("the mount does not show {gone}"), "{seen:?}");
+    for gone in gone {
+        check!(!seen.iter().any(|o| o == gone), format!("the mount does not show {gone}"), "{seen:?}");
+    }
+    if option == "nostrictatime" {
+        // With the strict rule taken back the kernel's default is left, and that one shows.
+        check!(seen.iter().any(|o| o == "relatime"), "the mount shows relatime", "{seen:?}");
+    }
+    Ok(())
+}
+
+const RELATIVE: &[Variant] = options!["norelatime", "rnorelatime"];
+
+/// The option takes an earlier relatime of the list back: a bind mount keeps the rule of its source then.
+#[case(covers = [], matrix(option = RELATIVE))]
+async fn relatime_is_taken_back(cx: &mut Cx) -> Verdict {
+    let option = cx.param("option").to_owned();
+    let source = layered(cx, false)?;
+    // A new mount gets relatime without being asked: only a source with another rule tells what the option does.
+    for mount in [source.clone(), source.join("sub")] {
+        cx.host_strictatime(&mount)?;
+    }
+    let before = option.replacen("no", "", 1);
+    let answers = cx.container(reads()).mount(bind(&source, &["rbind", &before, &option])).answers().await?;
+    let places: &[&str] = if option.starts_with('r') { &["/m", "/m/sub"] } else { &["/m"] };
+    for place in places {
+        let seen = flags(&mount_at(&answers, place)?);
+        let lazy = seen.iter().any(|o| o == "relatime" || o == "noatime");
+        check!(!lazy, format!("{place} shows neither relatime nor noatime, like its source"), "{seen:?}");
+    }
     Ok(())
 }
 
@@ -163,7 +192,8 @@ const PROPAGATIONS: &[Variant] =
 #[case(covers = [], matrix(option = PROPAGATIONS))]
 async fn propagation_is_set(cx: &mut Cx) -> Verdict {
     let option = cx.param("option").to_owned();
-    let source = layered(cx, true)?;
+    // What is shared on the host is shared inside as well, asked for or not: only a private source shows who made it so.
+    let source = layered(cx, !option.ends_with("shared"))?;
     let mut builder = cx.container(reads()).mount(bind(&source, &["rbind", &option]));
     if option.ends_with("shared") {
         // Inside a slave or private tree nothing can be shared with the host; the default would be either.
@@ -221,17 +251,8 @@ async fn recursive_flag_reaches_submounts(cx: &mut Cx) -> Verdict {
     Ok(())
 }
 
-const RECURSIVE_CLEARING: &[Variant] = options![
-    "rrw",
-    "rsuid",
-    "rdev",
-    "rexec",
-    "ratime",
-    "rdiratime",
-    "rsymfollow",
-    "rnorelatime",
-    "rnostrictatime"
-];
+const RECURSIVE_CLEARING: &[Variant] =
+    options!["rrw", "rsuid", "rdev", "rexec", "ratime", "rdiratime", "rsymfollow", "rnostrictatime"];
 
 /// A recursive option that clears a flag clears it on the submounts too.
 #[case(covers = [], matrix(option = RECURSIVE_CLEARING))]
@@ -241,14 +262,12 @@ async fn recursive_clearing_reaches_submounts(cx: &mut Cx) -> Verdict {
     let before = match option.as_str() {
         "rrw" => "rro",
         "ratime" => "rnoatime",
-        "rnorelatime" => "rrelatime",
         "rnostrictatime" => "rstrictatime",
         other => &format!("rno{}", &other[1..]),
     };
     let gone = match option.as_str() {
         "rrw" => "ro",
-        // The kernel's default is relatime, so there is nothing that has to go; the mount has to be made.
-        "rnorelatime" | "rnostrictatime" => "noatime",
+        "rnostrictatime" => "noatime",
         _ => &before[1..],
     };
     let answers = cx.container(reads()).mount(bind(&source, &["rbind", before, &option])).answers().await?;
@@ -261,17 +280,23 @@ async fn recursive_clearing_reaches_submounts(cx: &mut Cx) -> Verdict {
             .filter_map(|o| o.as_str().map(str::to_owned))
             .collect();
         check!(!own.iter().any(|o| o == gone), format!("{place} does not show {gone}"), "{own:?}");
+        if option == "rnostrictatime" {
+            // The strict rule is what shows as no rule at all; the source's own is relatime.
+            check!(own.iter().any(|o| o == "relatime"), format!("{place} shows relatime"), "{own:?}");
+        }
     }
     Ok(())
 }
 
-/// A remount changes the flags of an earlier mount.
+/// A remount changes the flags of an earlier mount, and adds none.
 #[case(covers = ["mount-option.remount"])]
 async fn remount_changes_an_earlier_mount(cx: &mut Cx) -> Verdict {
     let builder = cx.container(probe::ask(["mounts"])).mount(tmpfs(&["rw"])).mount(tmpfs(&["remount", "ro"]));
     let answers = builder.answers().await?;
     let seen = flags(&mount_at(&answers, "/m")?);
     check!(seen.iter().any(|o| o == "ro"), "the mount is read-only after the remount", "{seen:?}");
+    let all = answers.facts("mounts")?["mounts"].as_array().cloned().unwrap_or_default();
+    check_eq!(all.iter().filter(|m| m["mountpoint"] == "/m").count(), 1, "the number of mounts at /m");
     Ok(())
 }
 

@@ -14,6 +14,7 @@ pub static CASES: &[Case] = &[
     relative_path_is_recorded,
     absent_path_is_recorded,
     escaping_path_stays_below_the_mount,
+    path_that_cannot_be_made_is_error,
     occupied_cgroup_is_recorded,
     version_one_cgroup_keeps_its_owner,
     delegated_cgroup_belongs_to_the_mapped_root,
@@ -135,6 +136,18 @@ async fn escaping_path_stays_below_the_mount(cx: &mut Cx) -> Verdict {
     Ok(())
 }
 
+const IMPOSSIBLE: &[Variant] = &[Variant::new("line-feed", &[]), Variant::new("nul", &[])];
+
+/// A path that no cgroup can have is an error: the kernel takes no line feed in a name, and a zero byte ends one.
+#[case(covers = ["cgroups-path.rejected-errors"], matrix(byte = IMPOSSIBLE))]
+async fn path_that_cannot_be_made_is_error(cx: &mut Cx) -> Verdict {
+    some_controller(cx)?;
+    let byte = if cx.param("byte") == "nul" { '\0' } else { '\n' };
+    let path = format!("{}/one{byte}two", cx.cgroup());
+    cx.container(probe::exit(0)).set("/linux/cgroupsPath", path).rejected().await?;
+    Ok(())
+}
+
 /// Creating in a cgroup that already holds a process is refused or not; which is recorded.
 #[case(covers = ["cgroup.may-check-fitness", "cgroup.unfit-errors"])]
 async fn occupied_cgroup_is_recorded(cx: &mut Cx) -> Verdict {
@@ -144,6 +157,9 @@ async fn occupied_cgroup_is_recorded(cx: &mut Cx) -> Verdict {
     let (call, second) = cx.container(probe::pause()).set("/linux/cgroupsPath", path).attempt().await?;
     cx.record("cgroup.occupied", if call.succeeded() { "accepted" } else { "refused" });
     if call.succeeded() {
+        // Whoever accepts it has made a container.
+        let known = cx.runtime().state_call(second.id()).await?.succeeded();
+        check!(of "cgroup.unfit-errors"; known, "there is a container, or create is an error", "create: exit 0, none there");
         second.delete_force().await?;
     } else {
         call.must_fail()?;

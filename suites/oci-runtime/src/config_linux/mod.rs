@@ -15,6 +15,7 @@ pub mod schema;
 pub mod seccomp;
 pub mod seccomp_notify;
 mod support;
+pub mod unset_resources;
 
 /// One line per file.
 pub static SECTIONS: &[Section] = &[
@@ -24,6 +25,7 @@ pub static SECTIONS: &[Section] = &[
     Section { name: "linux-kernel", cases: kernel::CASES },
     Section { name: "devices", cases: devices::CASES },
     Section { name: "linux-resources", cases: resources::CASES },
+    Section { name: "linux-resources-unset", cases: unset_resources::CASES },
     Section { name: "seccomp", cases: seccomp::CASES },
     Section { name: "net-devices", cases: net_devices::CASES },
     Section { name: "seccomp-notify", cases: seccomp_notify::CASES },

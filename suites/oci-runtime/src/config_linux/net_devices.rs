@@ -2,6 +2,7 @@
 //!
 //! The devices are the attempt's own, in a network namespace that the runtime takes for the host's.
 
+use crate::features::document;
 use plimsoll_kit::exec::Exec;
 use plimsoll_kit::net::Network;
 use plimsoll_kit::prelude::*;
@@ -13,6 +14,7 @@ pub static CASES: &[Case] = &[
     missing_device_is_error,
     immovable_device_is_error,
     device_is_moved,
+    claim_is_true,
     bad_name_is_error,
     taken_name_is_error,
     template_avoids_a_taken_name,
@@ -115,6 +117,22 @@ async fn device_is_moved(cx: &mut Cx) -> Verdict {
     check_eq!(of "net-devices.set-up"; moved["up"], json!(true), "whether the device is up inside");
     let outside = outside(cx).await?;
     check!(named(&outside, DEVICE).is_none(), "the device is no longer on the host", "it is");
+    Ok(())
+}
+
+/// What the features document claims of network devices is so: a listed device is moved, or it is not.
+#[case(covers = ["features.linux.net-devices.enabled"])]
+async fn claim_is_true(cx: &mut Cx) -> Verdict {
+    let claim = document(cx)?.pointer("/linux/netDevices/enabled").and_then(Value::as_bool);
+    let Some(claim) = claim else {
+        let reason = "the features document says nothing of network devices".to_owned();
+        return Err(Stop::NotApplicable { capability: "features.linux.netDevices.enabled".into(), reason });
+    };
+    let _network = network(cx).await?;
+    let builder = cx.container(probe::pause()).set("/linux/netDevices", json!({ DEVICE: {} }));
+    let (call, _) = builder.attempt().await?;
+    let moved = named(&outside(cx).await?, DEVICE).is_none();
+    check_eq!(claim, moved, "netDevices.enabled, where a device is moved: {moved}; {}", call.describe());
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 // A case is an async function, also when all that it looks at is at hand.
 #![allow(clippy::unused_async)]
 
+use super::words::{is_unknown_word, listed};
 use super::{document, list};
 use crate::runtime::state_hooks::{hook_of, whole_life};
 use plimsoll_kit::prelude::*;
@@ -10,7 +11,9 @@ use std::path::Path;
 /// The file's table of contents.
 pub static CASES: &[Case] = &[
     listed_hook_works,
+    every_listed_hook_is_one,
     listed_mount_options_are_recognised,
+    demanded_mount_options_are_listed,
     mount_options_are_general_ones,
     listed_namespaces_are_recognised,
     listed_capabilities_are_recognised,
@@ -24,20 +27,9 @@ pub static CASES: &[Case] = &[
     cgroup_claim_is_true,
     listed_memory_policies_are_recognised,
     listed_memory_policy_flags_are_recognised,
-    idmap_claim_covers_what_works,
+    idmap_claim_is_true,
+    resctrl_claim_is_true,
 ];
-
-/// Ends the case as not applicable when the document does not list or claim anything there.
-fn listed(cx: &Cx, path: &str) -> Result<Vec<String>, Stop> {
-    let items = list(&document(cx)?, path);
-    if items.is_empty() {
-        return Err(Stop::NotApplicable {
-            capability: format!("features.{path}"),
-            reason: format!("the features document lists nothing in `{path}`"),
-        });
-    }
-    Ok(items)
-}
 
 const HOOKS: &[Variant] = &[
     Variant::new("prestart", &[]),
@@ -59,6 +51,20 @@ async fn listed_hook_works(cx: &mut Cx) -> Verdict {
     let hook = hook_of(cx)?;
     let container = whole_life(cx.container(probe::exit(0)), &hook).await?;
     check!(container.hook_ran(&hook)?, "the listed hook runs", "it did not");
+    Ok(())
+}
+
+/// A listed name that is none of the six is that of a hook nevertheless: what stands there is run.
+#[case(covers = ["features.hooks.supported", "features.hooks"])]
+async fn every_listed_hook_is_one(cx: &mut Cx) -> Verdict {
+    for name in listed(cx, "hooks")?.into_iter().filter(|n| HookKind::from_key(n).is_none()) {
+        let mark = cx.shared().join(format!("hook-{}", cx.new_id()));
+        let script = probe::script().act("marker", json!({ "path": mark }));
+        let entry = json!({ "path": cx.probe_path(), "args": ["hook", script.text(&name, None)] });
+        let builder = cx.container(probe::exit(0)).set("/hooks", json!({ &name: [entry] }));
+        builder.stopped().await?.delete().await?.must_succeed()?;
+        check!(mark.exists(), format!("the listed hook {name} runs"), "it did not");
+    }
     Ok(())
 }
 
@@ -103,6 +109,24 @@ async fn listed_mount_options_are_recognised(cx: &mut Cx) -> Verdict {
     Ok(())
 }
 
+/// What every runtime has to know of the table of options since the document exists.
+const DEMANDED: &str = "async atime bind defaults dev diratime dirsync exec iversion lazytime loud noatime nodev \
+    nodiratime noexec noiversion nolazytime norelatime nostrictatime nosuid private rbind relatime remount ro rprivate \
+    rshared rslave runbindable rw shared silent slave strictatime suid sync unbindable";
+
+/// The list holds the names that the runtime recognises: none that every runtime has to recognise is missing.
+#[case(covers = ["features.mount-options", "features.mount-options.recognised"])]
+async fn demanded_mount_options_are_listed(cx: &mut Cx) -> Verdict {
+    let list = listed(cx, "mountOptions")?;
+    let missing: Vec<&str> = DEMANDED.split_whitespace().filter(|o| !list.iter().any(|l| l == o)).collect();
+    check!(
+        missing.is_empty(),
+        "every option that a runtime has to implement is listed",
+        "missing: {missing:?}"
+    );
+    Ok(())
+}
+
 /// Options that mount(2), `mount_setattr(2)` or the runtime itself take, whatever the file system is.
 const GENERAL: &str = "async atime bind copy-symlink defaults dev diratime dirsync exec idmap iversion lazytime loud \
     mand noatime nodev nodiratime noexec noiversion nolazytime nomand norelatime nostrictatime nosuid nosymfollow \
@@ -120,7 +144,7 @@ async fn mount_options_are_general_ones(cx: &mut Cx) -> Verdict {
     Ok(())
 }
 
-/// Every namespace type that the document lists is recognised.
+/// Every namespace type that the document lists is recognised, whether this kernel has it or not.
 #[case(covers = ["features.linux.namespaces.recognised"])]
 async fn listed_namespaces_are_recognised(cx: &mut Cx) -> Verdict {
     let mut refused = Vec::new();
@@ -131,6 +155,10 @@ async fn listed_namespaces_are_recognised(cx: &mut Cx) -> Verdict {
             other => other,
         };
         if !Path::new("/proc/self/ns").join(file).exists() {
+            let with = |word: &str| cx.container(probe::exit(0)).namespace(word, None);
+            if is_unknown_word(&kind, "nobody-knows", with).await? {
+                refused.push(format!("{kind}: answered like a word that nobody knows"));
+            }
             continue;
         }
         let builder = cx.container(probe::exit(0));
@@ -150,17 +178,24 @@ async fn listed_namespaces_are_recognised(cx: &mut Cx) -> Verdict {
 #[case(covers = ["features.linux.capabilities.recognised"])]
 async fn listed_capabilities_are_recognised(cx: &mut Cx) -> Verdict {
     let names = listed(cx, "linux.capabilities")?;
+    let known = plimsoll_kit::host::CAPABILITIES;
+    for name in names.iter().filter(|n| !known.contains(&n.as_str())) {
+        let with = |word: &str| cx.container(probe::exit(0)).capabilities(&[word]);
+        let unknown = is_unknown_word(name, "CAP_NOBODY_KNOWS", with).await?;
+        check!(!unknown, format!("{name} is recognised"), "answered like a word that nobody knows");
+    }
     let missing = cx.host().missing_capabilities.clone();
-    let wanted: Vec<&str> =
-        names.iter().map(String::as_str).filter(|n| !missing.iter().any(|m| m == n)).collect();
+    let wanted: Vec<&str> = names
+        .iter()
+        .map(String::as_str)
+        .filter(|n| known.contains(n) && !missing.iter().any(|m| m == n))
+        .collect();
     let (call, container) = cx.container(probe::ask(["caps"])).capabilities(&wanted).attempt().await?;
     call.must_succeed()?;
     container.start().await?.must_succeed()?;
     let answers = container.finished_answers().await?;
     let seen = answers.facts("caps")?["bounding"]["names"].as_array().cloned().unwrap_or_default();
-    let known = plimsoll_kit::host::CAPABILITIES;
-    let lost: Vec<_> =
-        wanted.into_iter().filter(|n| known.contains(n) && !seen.contains(&json!(n))).collect();
+    let lost: Vec<_> = wanted.into_iter().filter(|n| !seen.contains(&json!(n))).collect();
     check!(lost.is_empty(), "every listed capability is in the bounding set", "missing: {lost:?}");
     Ok(())
 }
@@ -220,37 +255,22 @@ async fn listed_operators_are_recognised(cx: &mut Cx) -> Verdict {
 /// Every seccomp architecture that the document lists is recognised.
 #[case(covers = ["features.linux.seccomp.archs.recognised"])]
 async fn listed_architectures_are_recognised(cx: &mut Cx) -> Verdict {
-    let archs = listed(cx, "linux.seccomp.archs")?;
-    // A listed architecture may not fit this machine (another byte order), but it is not an unknown word.
-    let unknown = refusal(cx, "SCMP_ARCH_PLIMSOLL").await?;
     let mut odd = Vec::new();
-    for arch in archs {
-        let refused = refusal(cx, &arch).await?;
-        if refused.is_some() && refused == unknown {
+    for arch in listed(cx, "linux.seccomp.archs")? {
+        // A listed architecture may not fit this machine (another byte order), but it is not an unknown word.
+        let with = |word: &str| {
+            let seccomp = json!({
+                "defaultAction": "SCMP_ACT_ALLOW", "architectures": [word],
+                "syscalls": [{ "names": ["acct"], "action": "SCMP_ACT_ERRNO" }]
+            });
+            cx.container(probe::exit(0)).set("/linux/seccomp", seccomp)
+        };
+        if is_unknown_word(&arch, "SCMP_ARCH_PLIMSOLL", with).await? {
             odd.push(arch);
         }
     }
     check!(odd.is_empty(), "each listed architecture is known", "refused like an unknown word: {odd:?}");
     Ok(())
-}
-
-/// What the runtime says when it refuses this architecture, without what differs from call to call.
-async fn refusal(cx: &Cx, arch: &str) -> Result<Option<String>, Stop> {
-    let seccomp = json!({
-        "defaultAction": "SCMP_ACT_ALLOW", "architectures": [arch],
-        "syscalls": [{ "names": ["acct"], "action": "SCMP_ACT_ERRNO" }]
-    });
-    let (create, container) = cx.container(probe::exit(0)).set("/linux/seccomp", seccomp).attempt().await?;
-    let call = if create.succeeded() { container.start().await? } else { create };
-    if call.succeeded() {
-        return Ok(None);
-    }
-    call.must_fail()?;
-    let line = call.stderr.lines().last().unwrap_or_default();
-    let message = line.split_once("msg=").map_or(line, |(_, message)| message);
-    let short = arch.trim_start_matches("SCMP_ARCH_");
-    let general = message.replace(arch, "ARCH").replace(&short.to_lowercase(), "ARCH").replace(short, "ARCH");
-    Ok(Some(general.replace(container.id(), "ID")))
 }
 
 /// Every supported seccomp flag is a known one.
@@ -282,23 +302,13 @@ async fn supported_flags_work(cx: &mut Cx) -> Verdict {
     Ok(())
 }
 
-/// A known seccomp flag works or is refused with an error.
+/// A known seccomp flag works, or is refused in other words than a flag that nobody knows.
 #[case(covers = ["features.linux.seccomp.known-flags.recognised"])]
 async fn known_flags_are_recognised(cx: &mut Cx) -> Verdict {
     for flag in listed(cx, "linux.seccomp.knownFlags")? {
-        let (create, container) =
-            cx.container(probe::exit(0)).set("/linux/seccomp", with_flag(&flag)).attempt().await?;
-        let call = if create.succeeded() { container.start().await? } else { create };
-        if !call.succeeded() {
-            call.must_fail()?;
-            check!(
-                !call.stderr.to_lowercase().contains("unknown"),
-                "a known flag is known",
-                "{}",
-                call.describe()
-            );
-        }
-        container.delete_force().await?;
+        let with = |word: &str| cx.container(probe::exit(0)).set("/linux/seccomp", with_flag(word));
+        let unknown = is_unknown_word(&flag, "SECCOMP_FILTER_FLAG_NOBODY_KNOWS", with).await?;
+        check!(!unknown, format!("{flag} is recognised"), "refused like a word that nobody knows");
     }
     Ok(())
 }
@@ -306,11 +316,7 @@ async fn known_flags_are_recognised(cx: &mut Cx) -> Verdict {
 /// The claim about seccomp is true: a filter is installed, or a configuration with one is an error.
 #[case(covers = ["features.linux.seccomp.enabled"])]
 async fn seccomp_claim_is_true(cx: &mut Cx) -> Verdict {
-    let features = document(cx)?;
-    let Some(enabled) = features.pointer("/linux/seccomp/enabled").and_then(Value::as_bool) else {
-        let reason = "the features document says nothing of seccomp".to_owned();
-        return Err(Stop::NotApplicable { capability: "features.linux.seccomp.enabled".into(), reason });
-    };
+    let enabled = claimed(cx, "linux.seccomp.enabled")?;
     let seccomp = json!({
         "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{ "names": ["acct"], "action": "SCMP_ACT_ERRNO" }]
     });
@@ -323,24 +329,30 @@ async fn seccomp_claim_is_true(cx: &mut Cx) -> Verdict {
 const VERSIONS: &[Variant] =
     &[Variant::new("v1", &["features.linux.cgroup.v1"]), Variant::new("v2", &["features.linux.cgroup.v2"])];
 
-/// A claimed cgroup version works where the host has it: the container gets its cgroup.
+/// What is claimed of a cgroup version is so where the host has it: the container gets its cgroup, or does not.
 #[case(covers = ["features.linux.cgroup"], matrix(version = VERSIONS))]
 async fn cgroup_claim_is_true(cx: &mut Cx) -> Verdict {
-    let features = document(cx)?;
-    let claim = features.pointer(&format!("/linux/cgroup/{}", cx.param("version")));
-    if claim != Some(&json!(true)) {
-        let capability = format!("features.linux.cgroup.{}", cx.param("version"));
-        let reason = "the features document does not claim this version".to_owned();
-        return Err(Stop::NotApplicable { capability, reason });
-    }
-    if cx.param("version") == "v1" {
+    let version = cx.param("version");
+    let claim = claimed(cx, &format!("linux.cgroup.{version}"))?;
+    if version == "v1" {
         cx.need_v1("pids")?;
     } else {
         cx.need_v2("")?;
     }
     let container = cx.container(probe::pause()).running().await?;
-    check!(!container.cgroup_directories().is_empty(), "the container's cgroup exists", "it does not");
+    let works = !container.cgroup_directories().is_empty();
+    check_eq!(claim, works, "the claim, for a container whose cgroup exists: {works}");
     Ok(())
+}
+
+/// What the document says of a yes-or-no question; not applicable when it says nothing.
+fn claimed(cx: &Cx, path: &str) -> Result<bool, Stop> {
+    let features = document(cx)?;
+    let claim = features.pointer(&format!("/{}", path.replace('.', "/"))).and_then(Value::as_bool);
+    claim.ok_or_else(|| Stop::NotApplicable {
+        capability: format!("features.{path}"),
+        reason: format!("the features document says nothing of `{path}`"),
+    })
 }
 
 /// Every memory policy mode that the document lists is recognised.
@@ -375,9 +387,12 @@ async fn works_or_kernel_refuses(cx: &Cx, policy: Value) -> Result<(), Stop> {
     Ok(())
 }
 
-/// A runtime whose mounts with id mappings have an effect claims idmap, even when its support is partial.
-#[case(covers = ["features.linux.mount-extensions.idmap.partial-still-true"])]
-async fn idmap_claim_covers_what_works(cx: &mut Cx) -> Verdict {
+/// A runtime whose mounts with id mappings have an effect claims idmap, also when its support is partial; one that
+/// accepts them without effect does not.
+#[case(
+    covers = ["features.linux.mount-extensions.idmap.partial-still-true", "features.linux.mount-extensions.idmap.enabled"]
+)]
+async fn idmap_claim_is_true(cx: &mut Cx) -> Verdict {
     let features = document(cx)?;
     let claim = features.pointer("/linux/mountExtensions/idmap/enabled") == Some(&json!(true));
     let source = cx.dir().join("mapped");
@@ -395,7 +410,26 @@ async fn idmap_claim_covers_what_works(cx: &mut Cx) -> Verdict {
     if call.succeeded() {
         container.wait_exit().await?;
         let shifted = container.answers_so_far()?.facts("stat")?["uid"] != json!(0);
-        check!(claim || !shifted, "idmap.enabled is true where mappings have an effect", "it is not claimed");
+        check_eq!(claim, shifted, "idmap.enabled, where the mappings have an effect: {shifted}");
     }
+    Ok(())
+}
+
+/// A runtime that claims resctrl reads the configuration's part about it: where resctrl is missing it is an error.
+#[case(covers = ["features.linux.intel-rdt.enabled"], exclusive = ["resctrl"])]
+async fn resctrl_claim_is_true(cx: &mut Cx) -> Verdict {
+    let enabled = claimed(cx, "linux.intelRdt.enabled")?;
+    let id = cx.new_id();
+    let builder = cx.container(probe::pause()).set("/linux/intelRdt", json!({ "closID": id }));
+    let resctrl = Path::new("/sys/fs/resctrl");
+    if !resctrl.join("schemata").exists() {
+        cx.need(enabled, "resctrl", "nothing here shows that what is not claimed does not work")?;
+        builder.rejected().await?;
+        return Ok(());
+    }
+    let (create, container) = builder.attempt().await?;
+    let works = create.succeeded() && resctrl.join(&id).exists();
+    container.delete_force().await?;
+    check_eq!(enabled, works, "intelRdt.enabled, where its classes are made: {works}");
     Ok(())
 }

@@ -5,6 +5,7 @@ use plimsoll_kit::{Cx, Section, Stop, Value};
 
 pub mod claims;
 pub mod document;
+mod words;
 
 /// One line per file.
 pub static SECTIONS: &[Section] = &[
