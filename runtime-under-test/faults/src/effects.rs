@@ -97,6 +97,19 @@ pub fn has_own_root(pid: u32) -> bool {
     theirs.is_some() && theirs != place("/")
 }
 
+/// Whether a path leads to the host's own /dev: bound into the container, or a node of it where a user namespace forbids
+/// new ones. To spoil that would break the host and every container after this one.
+fn is_in_the_hosts_dev(path: &Path) -> bool {
+    let of = |path: &Path| fs::symlink_metadata(path).map(|m| (m.dev(), m.ino())).ok();
+    let Some((host, _)) = of(Path::new("/dev")) else { return false };
+    if of(Path::new("/")).is_some_and(|(root, _)| root == host) {
+        // No file system of its own: only the nodes themselves can be told.
+        let name = path.file_name().unwrap_or_default();
+        return of(path).is_some_and(|own| Some(own) == of(&Path::new("/dev").join(name)));
+    }
+    path.ancestors().find_map(of).is_some_and(|(device, _)| device == host)
+}
+
 /// Applies a file operation; `base` goes before every path (the container's root seen from the host).
 pub fn file_op(op: &FileOp, base: &str, vars: &dyn Vars) {
     // A path with a variable that this call has no value for names nothing.
@@ -105,6 +118,10 @@ pub fn file_op(op: &FileOp, base: &str, vars: &dyn Vars) {
         return;
     }
     let at = |path: &str| PathBuf::from(format!("{base}{}", expand(path, vars)));
+    // The last one is what is changed.
+    if op.paths().last().is_some_and(|path| is_in_the_hosts_dev(&at(path))) {
+        return;
+    }
     let result = match op {
         FileOp::Unlink(path) => fs::remove_file(at(path)),
         FileOp::Rmdir(path) => fs::remove_dir(at(path)),
@@ -216,6 +233,16 @@ mod tests {
         assert!(v1.contains(&PathBuf::from("/sys/fs/cgroup/cpu/c")));
         assert!(v1.contains(&PathBuf::from("/sys/fs/cgroup/unified/u")));
         assert!(!v1.iter().any(|p| p.ends_with("a/b")));
+    }
+
+    #[test]
+    fn the_hosts_devices_stay_as_they_are() {
+        assert!(is_in_the_hosts_dev(Path::new("/dev/null")));
+        let before = fs::metadata("/dev/zero").unwrap().permissions().mode();
+        file_op(&FileOp::Chmod(0o777, "/zero".into()), "/dev", &NoVars);
+        assert_eq!(fs::metadata("/dev/zero").unwrap().permissions().mode(), before);
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!is_in_the_hosts_dev(dir.path()) && !is_in_the_hosts_dev(&dir.path().join("dev/null")));
     }
 
     #[test]
