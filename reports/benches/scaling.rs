@@ -4,7 +4,7 @@
 //! process of its own, because the peak of memory is a process's. With a directory the merged run and page stay there.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-use plimsoll_model::{Event, Run};
+use plimsoll_model::Run;
 use plimsoll_reports::merge::{MergeError, NodeHeader, merge_nodes};
 use plimsoll_reports::{html, nodes};
 use serde_json::{Value, json};
@@ -96,8 +96,7 @@ fn read(path: &Path) -> Run {
 fn first_line(path: &Path) -> NodeHeader {
     let mut line = String::new();
     BufReader::new(File::open(path).unwrap()).read_line(&mut line).unwrap();
-    let Event::Header(header) = serde_json::from_str(&line).unwrap() else { panic!("no header") };
-    NodeHeader::of(&header)
+    NodeHeader::read(line.as_bytes()).unwrap()
 }
 
 fn id(n: usize) -> String {

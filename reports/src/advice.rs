@@ -74,10 +74,15 @@ fn about_targets(run: &Run, rows: &[Tally]) -> Vec<String> {
 
 fn about_benchmarks(run: &Run) -> Vec<String> {
     let benches = run.benches.iter().filter_map(|(_, result)| BenchRun::read(result));
-    let found: Vec<Finding> = benches.map(|b| b.finding()).collect();
+    let found: Vec<(Finding, bool)> = benches.map(|b| (b.finding(), b.compares_products())).collect();
     let texts = [
-        (Finding::Regression, "A benchmark regressed beyond noise: see the gates in its section."),
-        (Finding::CannotTell, "A benchmark cannot tell yet: run it longer, or on a quieter host."),
+        ((Finding::Regression, false), "A benchmark regressed beyond noise: see the gates in its section."),
+        (
+            (Finding::Regression, true),
+            "A target is slower, or fails more often, than the baseline beyond noise; they are different products: see the \
+             comparison in the section on benchmarks.",
+        ),
+        ((Finding::CannotTell, false), "A benchmark cannot tell yet: run it longer, or on a quieter host."),
     ];
     texts.iter().filter(|(f, _)| found.contains(f)).map(|(_, text)| (*text).to_owned()).collect()
 }

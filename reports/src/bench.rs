@@ -230,6 +230,29 @@ impl BenchRun {
         serde_json::from_value(result.clone()).ok()
     }
 
+    /// Whether what got worse did so against another product: then nothing regressed, one product is slower than the
+    /// other. A regression is one version of a product against another.
+    pub fn compares_products(&self) -> bool {
+        let mut worse = self
+            .scenarios
+            .iter()
+            .flat_map(|s| &s.comparisons)
+            .filter(|c| !c.sentinel && c.verdict == "fail")
+            .peekable();
+        let alarm = self.scenarios.iter().flat_map(|s| &s.curves).any(|c| c.alarm);
+        worse.peek().is_some() && !alarm && worse.all(|c| self.are_other_products(c))
+    }
+
+    /// Whether the two are different products, by what they say of their versions; where one says nothing, they are
+    /// taken for one.
+    pub fn are_other_products(&self, c: &Comparison) -> bool {
+        let product = |name: &str| {
+            let version = &self.targets.iter().find(|t| t.name == name)?.version;
+            version.split_whitespace().next().map(str::to_lowercase)
+        };
+        matches!((product(&c.baseline), product(&c.candidate)), (Some(a), Some(b)) if a != b)
+    }
+
     /// The gravest finding. The sentinel compares the baseline with itself and never counts as a regression.
     pub fn finding(&self) -> Finding {
         if self.void.is_some() {

@@ -1,7 +1,7 @@
 //! Puts the parts of one plan together: shards of one host, or the same plan on several nodes.
 
 use plimsoll_model::event::RunStatus;
-use plimsoll_model::{CaseRecord, ExitCode, Footer, Header, PlannedCase, Run, TargetInfo};
+use plimsoll_model::{CaseRecord, ExitCode, Footer, Header, HostFacts, PlannedCase, Run, TargetInfo};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
@@ -149,7 +149,11 @@ fn host_key(header: &Header) -> String {
 }
 
 fn node_name(header: &Header) -> Option<String> {
-    let fact = ["node", "hostname"].iter().find_map(|key| header.host.facts.get(*key)?.as_str());
+    host_name(&header.host)
+}
+
+fn host_name(host: &HostFacts) -> Option<String> {
+    let fact = ["node", "hostname"].iter().find_map(|key| host.facts.get(*key)?.as_str());
     fact.map(str::to_owned)
 }
 
@@ -362,13 +366,25 @@ pub struct NodeHeader {
 }
 
 impl NodeHeader {
-    /// From the first line of a run file.
-    pub fn of(header: &Header) -> Self {
-        Self {
-            plan_digest: header.plan_digest.clone(),
-            shard: header.partition.is_some(),
-            node: node_name(header),
+    /// From the first line of a run file; its plan and catalogue, which are nearly all of it, are passed over.
+    ///
+    /// # Errors
+    /// When the line is no header.
+    pub fn read(line: &[u8]) -> serde_json::Result<Self> {
+        #[derive(serde::Deserialize)]
+        struct First {
+            event: Name,
+            plan_digest: String,
+            partition: Option<serde::de::IgnoredAny>,
+            host: HostFacts,
         }
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        enum Name {
+            Header,
+        }
+        let First { event: Name::Header, plan_digest, partition, host } = serde_json::from_slice(line)?;
+        Ok(Self { plan_digest, shard: partition.is_some(), node: host_name(&host) })
     }
 }
 

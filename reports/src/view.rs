@@ -62,6 +62,26 @@ impl<'a> View<'a> {
         self.cells.get(case)?.get(target).copied()
     }
 
+    /// Whether targets of one kind differ in a case: a runtime and an endpoint are not asked the same questions.
+    pub fn differs(&self, case: &str) -> bool {
+        self.by_kind(case).iter().any(|kinds| kinds.windows(2).any(|w| w[0] != w[1]))
+    }
+
+    /// Whether a case fails on every target of a kind, of which there are several.
+    pub fn fails_everywhere(&self, case: &str) -> bool {
+        let fails = |kind: &Option<OutcomeKind>| *kind == Some(OutcomeKind::Fail);
+        self.by_kind(case).iter().any(|kinds| kinds.len() > 1 && kinds.iter().all(fails))
+    }
+
+    /// The outcomes of a case on OCI runtimes and on CRI endpoints.
+    fn by_kind(&self, case: &str) -> [Vec<Option<OutcomeKind>>; 2] {
+        let of = |oci: bool| {
+            let targets = self.run.header.targets.iter().filter(|t| t.spec.is_oci() == oci);
+            targets.map(|t| self.record(case, &t.label).map(|r| r.outcome.kind())).collect()
+        };
+        [of(true), of(false)]
+    }
+
     pub fn superseded(&self, case: &str, target: &str) -> &[&'a CaseRecord] {
         self.tries.get(case).and_then(|t| t.get(target)).map_or(&[], Vec::as_slice)
     }

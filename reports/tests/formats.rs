@@ -312,7 +312,15 @@ fn nodes_stand_side_by_side() {
     assert_eq!(merge(parts).unwrap(), merged);
     // Read one at a time it is the same run.
     let nodes = [node("a"), node("b")];
-    let headers: Vec<_> = nodes.iter().map(|n| NodeHeader::of(&n.header)).collect();
+    let headers: Vec<_> = nodes
+        .iter()
+        .map(|n| {
+            let line = common::to_text(n).lines().next().unwrap().to_owned();
+            NodeHeader::read(line.as_bytes()).unwrap()
+        })
+        .collect();
+    assert_eq!(headers[1].node.as_deref(), Some("b"));
+    assert!(NodeHeader::read(b"{\"event\":\"footer\"}").is_err());
     let streamed: Result<Run, MergeError> = merge_nodes(&headers, |i| Ok(nodes[i].clone()));
     assert_eq!(streamed.unwrap(), merged);
     let table = plimsoll_reports::nodes::table(&merged);

@@ -71,7 +71,7 @@ fn benchmarks_and_the_detection_score_have_their_sections() {
     let page = html::render(&run, &Options::default());
     for part in [
         "The benchmark cannot tell.",
-        "crun against runc: INCONCLUSIVE: crun starts in a quarter of the time",
+        "crun against runc: CANNOT TELL: crun starts in a quarter of the time",
         "<title>Cold start: start.entrypoint</title>",
         "bare kernel",
         "throughput.closed",
@@ -84,6 +84,57 @@ fn benchmarks_and_the_detection_score_have_their_sections() {
     assert!(!page.contains("never counts"), "the sentinel is not a candidate");
     assert_eq!(page.matches("<svg role=\"img\" ").count(), 3);
     assert_eq!(page, html::render(&run, &Options::default()));
+}
+
+/// A runtime is compared with runtimes; that a case of runtimes does not apply to an endpoint is no difference.
+#[test]
+fn targets_are_compared_with_their_own_kind() {
+    let mut run = common::sample();
+    assert!(html::render(&run, &Options::default()).contains("The targets differ in "));
+    let labels: Vec<String> = run.header.targets.iter().map(|t| t.label.clone()).collect();
+    run.header.targets[2].spec = "ref:cri".parse().unwrap();
+    for record in run.records.iter_mut().filter(|r| r.target == labels[2]) {
+        record.outcome = plimsoll_model::Outcome::NotApplicable {
+            capability: "cri-endpoint".into(),
+            reason: "the target is driven through another interface".into(),
+        };
+    }
+    let kind = |case: &str, target: &str| {
+        let record = run.records.iter().find(|r| r.case.as_str() == case && r.target == target);
+        record.map(|r| r.outcome.kind())
+    };
+    let differing = run.header.plan.iter().map(|c| c.id.as_str());
+    let differing = differing.filter(|c| kind(c, &labels[0]) != kind(c, &labels[1])).count();
+    assert!(differing > 0 && differing < run.header.plan.len());
+    let page = html::render(&run, &Options::default());
+    assert!(page.contains(&format!("Targets of one kind differ in {differing} case")), "{differing}");
+    assert!(page.contains(&format!("The targets differ in {differing} of the cases: <a")), "{differing}");
+    assert_eq!(page.matches("\" data-d>").count(), differing);
+}
+
+/// Versions of one product regress; of two products one is slower.
+#[test]
+fn only_versions_of_one_product_regress() {
+    let mut run = common::sample();
+    run.benches.push(("bench".into(), common::bench("fail")));
+    let page = html::render(&run, &Options::default());
+    for part in [
+        "✗ A target does worse than the baseline",
+        "crun against runc: SLOWER: ",
+        "they are different products",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(!page.contains("A regression or a defect") && !page.contains("regressed"));
+    run.benches[0].1["targets"][1]["version"] = "runc version 1.2.0".into();
+    let page = html::render(&run, &Options::default());
+    for part in
+        ["✗ A regression or a defect was shown.", "crun against runc: FAIL: ", "A benchmark regressed"]
+    {
+        assert!(page.contains(part), "{part}");
+    }
+    run.benches[0].1 = common::bench("pass");
+    assert!(html::render(&run, &Options::default()).contains("crun against runc: FASTER: "));
 }
 
 #[test]
@@ -145,6 +196,29 @@ fn a_page_of_very_many_cells_shows_what_is_not_well() {
         assert_eq!(ids.contains(case.id.as_str()), failed.contains(&case.id), "{}", case.id);
     }
     assert!(page.len() < 3_000_000, "{} bytes", page.len());
+}
+
+/// On very many targets a requirement has no cell for each: its row counts them, and names some that do not meet it.
+#[test]
+fn the_requirements_of_many_targets_are_counted() {
+    let mut run = common::large(20, 50);
+    let one = run.header.requirements[0].clone();
+    for n in 0..400 {
+        run.header.requirements.push(plimsoll_model::Requirement { id: format!("more.{n}"), ..one.clone() });
+    }
+    let covered = "runtime.kill.stopped-errors";
+    let not_met = |t: &&plimsoll_model::TargetInfo| {
+        let of = run.records.iter().filter(|r| r.target == t.label);
+        of.flat_map(|r| r.outcome.violations()).any(|v| v.requirement == covered)
+    };
+    let failing: Vec<&str> = run.header.targets.iter().filter(not_met).map(|t| t.label.as_str()).collect();
+    assert!(!failing.is_empty());
+    let page = html::render(&run, &Options::default());
+    let row = page.split("<code>").find(|p| p.starts_with(&format!("{covered}</code>"))).unwrap();
+    let names = failing.iter().take(3).copied().collect::<Vec<_>>().join(", ");
+    assert!(row.contains(&format!("✗ {}: {names}", failing.len())), "{row}");
+    assert!(page.contains("<th scope=\"col\">Not met on</th>"));
+    assert!(page.matches("<td").count() < 50 * 400, "a cell for each requirement and target");
 }
 
 /// A browser with a profile of its own, which goes with it.

@@ -1,11 +1,14 @@
 //! The command line.
 
+mod certify;
 mod endpoint;
-
 mod place;
+mod report;
 
+pub use certify::{CertifyArgs, SubmissionStyle, SubmissionVerb, VerifyArgs};
 pub use endpoint::{ContainerdArgs, ExportArgs, ImagesVerb, Layout, PushArgs, TestbedVerb};
 pub use place::{Accelerate, Cgroups, NodeArgs, VmBuildArgs, VmRunArgs, VmVerb};
+pub use report::{Dialect, ExpectationsVerb, HtmlAssets, JunitAttachments, ReportVerb};
 
 pub use crate::bench::args::BenchArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -304,45 +307,6 @@ pub struct RunArgs {
     pub target_given: bool,
 }
 
-/// What consumers of reports want differently.
-#[derive(Debug, Clone, Copy, Args)]
-pub struct Dialect {
-    /// How JUnit names evidence files; auto looks at `GITLAB_CI` and `JENKINS_URL`.
-    #[arg(long, default_value = "auto")]
-    pub junit_attachments: JunitAttachments,
-    /// Whether style and script stand in the page, or beside it for servers that forbid inline style.
-    #[arg(long, default_value = "inline")]
-    pub html_assets: HtmlAssets,
-}
-
-/// How JUnit names evidence files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum JunitAttachments {
-    /// As the CI system that is there wants it.
-    Auto,
-    /// Relative to the project's directory, on failures.
-    Gitlab,
-    /// Absolute, on every case with evidence.
-    Jenkins,
-    /// Not at all.
-    None,
-}
-
-/// Where style and script of the page live.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum HtmlAssets {
-    /// In the page.
-    Inline,
-    /// In report.css and report.js beside it.
-    External,
-}
-
-impl Default for Dialect {
-    fn default() -> Self {
-        Self { junit_attachments: JunitAttachments::Auto, html_assets: HtmlAssets::Inline }
-    }
-}
-
 /// `plimsoll list`.
 #[derive(Debug, Clone, Args)]
 pub struct ListArgs {
@@ -352,68 +316,6 @@ pub struct ListArgs {
     /// `human`, `names` or `json`.
     #[arg(long, default_value = "human", value_parser = ["human", "names", "json"])]
     pub format: String,
-}
-
-/// `plimsoll report ...`.
-#[derive(Debug, Clone, Subcommand)]
-pub enum ReportVerb {
-    /// Render a run file.
-    Render {
-        /// The run file.
-        run: PathBuf,
-        /// As for `plimsoll run`; the page to standard output when absent.
-        #[arg(long = "report", value_name = "KIND=PATH")]
-        report: Vec<String>,
-        /// Result of `plimsoll selftest` to show as well.
-        #[arg(long, value_name = "FILE")]
-        selftest: Option<PathBuf>,
-        /// Result of `plimsoll bench` to show as well.
-        #[arg(long, value_name = "FILE")]
-        bench: Option<PathBuf>,
-        /// Warnings and fixed known failures are failures in JUnit.
-        #[arg(long)]
-        strict: bool,
-        /// An earlier run to compare with on the page.
-        #[arg(long)]
-        baseline: Option<PathBuf>,
-        /// Keep the suite `security` out of the reports.
-        #[arg(long)]
-        embargo: bool,
-        /// How the reports are written.
-        #[command(flatten)]
-        dialect: Dialect,
-    },
-    /// Merge the shards of one run, or the runs of one plan on several nodes.
-    Merge {
-        /// The run files.
-        #[arg(required = true)]
-        runs: Vec<PathBuf>,
-        /// They are whole runs: name the columns by node even if there is one only, and print a table of the nodes.
-        #[arg(long)]
-        nodes: bool,
-        /// The merged run file.
-        #[arg(short, long)]
-        output: PathBuf,
-    },
-    /// Compare two runs.
-    Diff {
-        /// The earlier run file.
-        old: PathBuf,
-        /// The later run file.
-        new: PathBuf,
-        /// Shape of the output.
-        #[arg(long, default_value = "human")]
-        format: Shape,
-    },
-    /// Show how verdicts changed over several runs.
-    Trend {
-        /// The run files, oldest first.
-        #[arg(required = true)]
-        runs: Vec<PathBuf>,
-        /// Shape of the output.
-        #[arg(long, default_value = "human")]
-        format: Shape,
-    },
 }
 
 /// `plimsoll selftest`.
@@ -457,74 +359,6 @@ pub struct SelftestArgs {
     pub timeout_scale: f64,
 }
 
-/// `plimsoll certify`.
-#[derive(Debug, Clone, Args)]
-pub struct CertifyArgs {
-    /// Make a key pair, private.pem and public.pem, in this directory, and stop.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["vendor", "key", "run", "challenge", "output"])]
-    pub new_key: Option<PathBuf>,
-    /// The vendor's words about the product, as TOML: vendor, name, version, description, ...
-    #[arg(long, value_name = "FILE", required_unless_present = "new_key")]
-    pub vendor: Option<PathBuf>,
-    /// The private key that signs: ed25519, PKCS #8 PEM.
-    #[arg(long, value_name = "FILE", required_unless_present = "new_key")]
-    pub key: Option<PathBuf>,
-    /// Target as for `run`.
-    #[arg(short = 't', long, default_value = "ref:oci", conflicts_with = "run")]
-    pub target: String,
-    /// Certify this run instead of making one.
-    #[arg(long, value_name = "FILE")]
-    pub run: Option<PathBuf>,
-    /// The certifier's nonce.
-    #[arg(long)]
-    pub challenge: Option<String>,
-    /// Directory for the bundle; must not exist.
-    #[arg(short, long, value_name = "DIR", required_unless_present = "new_key")]
-    pub output: Option<PathBuf>,
-}
-
-/// `plimsoll verify`.
-#[derive(Debug, Clone, Args)]
-pub struct VerifyArgs {
-    /// Directory of the bundle.
-    pub bundle: PathBuf,
-    /// The vendor's public key: SPKI PEM.
-    #[arg(long, value_name = "FILE")]
-    pub key: PathBuf,
-    /// The nonce that the run must answer.
-    #[arg(long)]
-    pub challenge: Option<String>,
-    /// SHA-256 of a harness executable to trust; repeat for more; any when absent.
-    #[arg(long = "harness", value_name = "SHA256")]
-    pub harness: Vec<String>,
-    /// Print JSON.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `plimsoll expectations ...`.
-#[derive(Debug, Clone, Subcommand)]
-pub enum ExpectationsVerb {
-    /// Add what fails unexpectedly, and drop what passes now.
-    Update {
-        /// Run file; repeat for several targets or hosts.
-        #[arg(long, required = true)]
-        run: Vec<PathBuf>,
-        /// The expectations file; made when absent.
-        #[arg(long)]
-        file: PathBuf,
-    },
-    /// Print entries that match nothing or pass now; exit code 6 when there are any.
-    Check {
-        /// Run file; repeat for several targets or hosts.
-        #[arg(long, required = true)]
-        run: Vec<PathBuf>,
-        /// The expectations file.
-        #[arg(long)]
-        file: PathBuf,
-    },
-}
-
 /// `plimsoll config ...`.
 #[derive(Debug, Clone, Subcommand)]
 pub enum ConfigVerb {
@@ -539,37 +373,4 @@ pub enum ConfigVerb {
     },
     /// Print the reference file: every key with its default.
     Default,
-}
-
-/// The layout that a programme wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum SubmissionStyle {
-    /// `SPEC/vX.Y/PRODUCT/` with PRODUCT.yaml, README.md, results.yaml, report.html, junit.xml.
-    Oci,
-    /// `vX.Y/PRODUCT/` with PRODUCT.yaml, README.md, e2e.log, `junit_01.xml`.
-    Cncf,
-}
-
-/// `plimsoll submission ...`.
-#[derive(Debug, Clone, Subcommand)]
-pub enum SubmissionVerb {
-    /// Write the directory.
-    Build {
-        /// The run file: one whole run of the profile `certify`.
-        run: PathBuf,
-        /// The vendor's words about the product, as TOML.
-        #[arg(long, value_name = "FILE")]
-        vendor: PathBuf,
-        /// The programme's layout.
-        #[arg(long, default_value = "oci")]
-        style: SubmissionStyle,
-        /// Directory below which the programme's directories are made.
-        #[arg(short, long, value_name = "DIR")]
-        output: PathBuf,
-    },
-    /// Check what a reviewer would: 0 when nothing stands against it, else 1.
-    Verify {
-        /// The product's directory.
-        directory: PathBuf,
-    },
 }

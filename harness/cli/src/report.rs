@@ -224,14 +224,10 @@ fn node_header(path: &Path) -> Result<merge::NodeHeader, Failure> {
     BufReader::new(file.take(LONGEST_HEADER))
         .read_until(b'\n', &mut line)
         .map_err(|e| usage::file("read", path, &e))?;
-    match serde_json::from_slice(&line) {
-        Ok(Event::Header(header)) => Ok(merge::NodeHeader::of(&header)),
-        _ => Err(Failure::usage(format!(
-            "{} is no usable run file: it does not begin with a header",
-            path.display()
-        ))
-        .hint("run files are written by `plimsoll run` as run.jsonl")),
-    }
+    merge::NodeHeader::read(&line).map_err(|_| {
+        Failure::usage(format!("{} is no usable run file: it does not begin with a header", path.display()))
+            .hint("run files are written by `plimsoll run` as run.jsonl")
+    })
 }
 
 /// `plimsoll report`.

@@ -5,7 +5,7 @@ use crate::output;
 use crate::report;
 use crate::usage::Failure;
 use plimsoll_engine::run::Finished;
-use plimsoll_model::{CaseRecord, ExitCode, OutcomeKind, Run};
+use plimsoll_model::{CaseRecord, ExitCode, Run};
 use std::collections::BTreeMap;
 
 /// Runs the plan `times` times and makes one run of it: each round is an attempt, and the gravest outcome decides.
@@ -27,19 +27,6 @@ pub fn repeat(
     let run = joined(rounds).ok_or_else(|| Failure::usage("--stress-count takes a number above 0"))?;
     output::file(&global.out.join("run.jsonl"), report::jsonl(&run)?.as_bytes())?;
     Ok(run)
-}
-
-/// How much an outcome wants to be looked at; the highest decides.
-fn weight(kind: OutcomeKind) -> u8 {
-    match kind {
-        OutcomeKind::Fail => 6,
-        OutcomeKind::Error => 5,
-        OutcomeKind::Warn => 4,
-        OutcomeKind::NotRun => 3,
-        OutcomeKind::Pass => 2,
-        OutcomeKind::Skip => 1,
-        OutcomeKind::NotApplicable => 0,
-    }
 }
 
 /// One run of several: records of the same case and target become attempts, the gravest of them last.
@@ -64,7 +51,7 @@ fn joined(rounds: Vec<Run>) -> Option<Run> {
     let mut flaky = 0;
     for (_, mut records) in attempts {
         flaky += usize::from(records.windows(2).any(|w| w[0].outcome.kind() != w[1].outcome.kind()));
-        records.sort_by_key(|r| weight(r.outcome.kind()));
+        records.sort_by_key(|r| r.outcome.kind().gravity());
         let number = records.len();
         for (i, mut record) in records.into_iter().enumerate() {
             record.attempt = i as u32 + 1;

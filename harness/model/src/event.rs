@@ -48,6 +48,26 @@ pub enum Event {
     Footer(Footer),
 }
 
+impl Event {
+    /// Reads a line of a run file.
+    ///
+    /// # Errors
+    /// When it is no event.
+    pub fn from_line(line: &[u8]) -> serde_json::Result<Self> {
+        // Nearly every line is one of these two, and their member `event` stands in front: read as what they are, they
+        // need not be taken apart into values first, as it is done where the member may stand anywhere.
+        let direct = if line.starts_with(br#"{"event":"case-finished","#) {
+            serde_json::from_slice(line).map(Self::CaseFinished)
+        } else if line.starts_with(br#"{"event":"header","#) {
+            serde_json::from_slice(line).map(Self::Header)
+        } else {
+            return serde_json::from_slice(line);
+        };
+        // The other way decides what is wrong with a line, so that its message does not depend on this one.
+        direct.or_else(|_| serde_json::from_slice(line))
+    }
+}
+
 /// What is known before anything runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Header {

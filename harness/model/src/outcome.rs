@@ -155,6 +155,19 @@ impl OutcomeKind {
         }
     }
 
+    /// How much an outcome wants to be looked at: of several, the one with the highest number stands for all.
+    pub fn gravity(self) -> u8 {
+        match self {
+            Self::Fail => 6,
+            Self::Error => 5,
+            Self::Warn => 4,
+            Self::NotRun => 3,
+            Self::Pass => 2,
+            Self::Skip => 1,
+            Self::NotApplicable => 0,
+        }
+    }
+
     /// A glyph that carries the meaning without colour.
     pub fn glyph(self) -> char {
         match self {

@@ -97,7 +97,7 @@ impl Run {
             if line.trim_ascii().is_empty() {
                 continue;
             }
-            let event: Event = match serde_json::from_slice(&line) {
+            let event = match Event::from_line(&line) {
                 Ok(event) => event,
                 // Without its end it is the last line.
                 Err(_) if !line.ends_with(b"\n") => break,

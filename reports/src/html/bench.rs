@@ -4,7 +4,7 @@ use askama::Template;
 use std::fmt::Write as _;
 
 use super::chart::{self, Line, Rung, number};
-use crate::bench::{BenchRun, Comparison, Curve, Finding, Scenario, Series};
+use crate::bench::{BenchRun, Comparison, Curve, Finding, MetricVerdict, Scenario, Series};
 use crate::text::{duration, one_line, shorten};
 use crate::view::View;
 
@@ -82,6 +82,9 @@ pub(super) fn sentence(run: &BenchRun) -> (&'static str, &'static str) {
     match run.finding() {
         Finding::Fine => ("p", "✓ No regression was shown."),
         Finding::CannotTell => ("e", "? The benchmark cannot tell."),
+        Finding::Regression if run.compares_products() => {
+            ("f", "✗ A target does worse than the baseline, which is another product.")
+        }
         Finding::Regression => ("f", "✗ A regression or a defect was shown."),
     }
 }
@@ -107,11 +110,11 @@ fn bench(name: &str, run: &BenchRun) -> Bench {
         class,
         facts,
         notes: run.notes.iter().take(50).map(|n| shorten(&one_line(n), 500)).collect(),
-        scenarios: run.scenarios.iter().take(50).map(scenario).collect(),
+        scenarios: run.scenarios.iter().take(50).map(|s| scenario(run, s)).collect(),
     }
 }
 
-fn scenario(s: &Scenario) -> Shown {
+fn scenario(run: &BenchRun, s: &Scenario) -> Shown {
     let compared = s.comparisons.iter().filter(|c| !c.sentinel);
     let mut note = format!("{} blocks, targets interleaved at random in each", s.blocks);
     let failed: u64 = s.arms.iter().map(|a| a.failed).sum();
@@ -121,7 +124,7 @@ fn scenario(s: &Scenario) -> Shown {
     if let Some(why) = &s.cut_short {
         let _ = write!(note, "; cut short: {}", one_line(why));
     }
-    let mut says: Vec<Says> = compared.clone().map(comparison_says).collect();
+    let mut says: Vec<Says> = compared.clone().map(|c| comparison_says(run, c)).collect();
     says.extend(s.curves.iter().filter(|c| !c.says.is_empty()).map(curve_says));
     let mut figures: Vec<Figure> = start_figures(s);
     figures.extend(waterfall(s));
@@ -133,7 +136,7 @@ fn scenario(s: &Scenario) -> Shown {
         figures,
         targets: s.arms.iter().map(|a| one_line(&a.target)).collect(),
         rows: rows(s),
-        verdicts: compared.flat_map(gates).collect(),
+        verdicts: compared.flat_map(|c| gates(run, c)).collect(),
     }
 }
 
@@ -146,9 +149,34 @@ fn class_of(verdict: &str) -> &'static str {
     }
 }
 
-fn comparison_says(c: &Comparison) -> Says {
-    let text = format!("{} against {}: {}: {}", c.candidate, c.baseline, c.verdict.to_uppercase(), c.says);
+fn comparison_says(run: &BenchRun, c: &Comparison) -> Says {
+    let verdict = if run.are_other_products(c) {
+        let faster = !c.metrics.is_empty() && c.metrics.iter().all(is_faster);
+        let slower = c.metrics.iter().any(|m| m.report.verdict == "fail");
+        between_products(&c.verdict, faster, slower).to_owned()
+    } else {
+        c.verdict.to_uppercase()
+    };
+    let text = format!("{} against {}: {verdict}: {}", c.candidate, c.baseline, c.says);
     Says { class: class_of(&c.verdict), text: shorten(&one_line(&text), 600) }
+}
+
+/// Of different products none passes or fails: one is slower or faster than the other, or neither is.
+fn between_products(verdict: &str, faster: bool, slower: bool) -> &'static str {
+    match verdict {
+        "fail" if slower => "SLOWER",
+        // By its failures or its tail.
+        "fail" => "WORSE",
+        "warn" => "PERHAPS SLOWER",
+        "pass" if faster => "FASTER",
+        "pass" => "NOT SLOWER",
+        _ => "CANNOT TELL",
+    }
+}
+
+/// Shown by the interval of the ratio, which is above 1 where the candidate does worse.
+fn is_faster(m: &MetricVerdict) -> bool {
+    m.report.interval.high.is_some_and(|high| high < 1.0)
 }
 
 fn curve_says(c: &Curve) -> Says {
@@ -156,7 +184,14 @@ fn curve_says(c: &Curve) -> Says {
     Says { class: if c.alarm { "f" } else { "soft" }, text: shorten(&one_line(&text), 600) }
 }
 
-fn gates(c: &Comparison) -> Vec<Gate> {
+fn gates(run: &BenchRun, c: &Comparison) -> Vec<Gate> {
+    let word = |m: &MetricVerdict| {
+        if run.are_other_products(c) {
+            between_products(&m.report.verdict, is_faster(m), true).to_owned()
+        } else {
+            one_line(&m.report.verdict.to_uppercase())
+        }
+    };
     let end = |v: Option<f64>, open: &str| v.map_or_else(|| open.to_owned(), |v| format!("{v:.3}"));
     c.metrics
         .iter()
@@ -164,8 +199,7 @@ fn gates(c: &Comparison) -> Vec<Gate> {
             candidate: one_line(&c.candidate),
             metric: one_line(&m.metric),
             class: class_of(&m.report.verdict),
-            verdict: one_line(&m.report.verdict.to_uppercase())
-                + if m.tail_alarm { ", heavier tail" } else { "" },
+            verdict: word(m) + if m.tail_alarm { ", heavier tail" } else { "" },
             ratio: m.report.ratio.map_or_else(|| "–".to_owned(), |r| format!("{r:.3}×")),
             interval: format!("{} … {}", end(m.report.interval.low, "0"), end(m.report.interval.high, "∞")),
             n: m.report.n,

@@ -155,7 +155,8 @@ fn case(view: &View<'_>, case: &PlannedCase, step: (Detail, Detail)) -> Case {
         (false, _) => passes.join(" · "),
     };
     let most = if view.is_condensed() { CONDENSED_TARGETS } else { usize::MAX };
-    let worst = records.iter().map(|(_, r)| r.outcome.kind()).max_by_key(|kind| weight(*kind));
+    // The glyph of a row is that of its gravest outcome.
+    let worst = records.iter().map(|(_, r)| r.outcome.kind()).max_by_key(|kind| kind.gravity());
     let link = |id: &String| {
         let known = view.requirement(id).is_some();
         Link { id: one_line(id), href: if known { fragment("r-", id) } else { String::new() } }
@@ -177,19 +178,6 @@ fn case(view: &View<'_>, case: &PlannedCase, step: (Detail, Detail)) -> Case {
             .take(most)
             .map(|(_, r)| evidence(view, r, step))
             .collect(),
-    }
-}
-
-/// The glyph of a row is that of its gravest outcome.
-fn weight(kind: OutcomeKind) -> u8 {
-    match kind {
-        OutcomeKind::Fail => 6,
-        OutcomeKind::Error => 5,
-        OutcomeKind::Warn => 4,
-        OutcomeKind::NotRun => 3,
-        OutcomeKind::Pass => 2,
-        OutcomeKind::Skip => 1,
-        OutcomeKind::NotApplicable => 0,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::view::View;
 struct Body {
     sentence: String,
     targets: Vec<String>,
-    columns: usize,
+    heads: Vec<String>,
     files: Vec<File>,
     mistakes: Vec<String>,
 }
@@ -92,15 +92,57 @@ pub(super) fn body(view: &View<'_>) -> String {
         }
     }
     let targets = columns(view);
+    let heads = if is_condensed(view) { CONDENSED.map(str::to_owned).to_vec() } else { targets.clone() };
     Body {
         sentence: counted.sentence(),
-        columns: targets.len() + 1,
+        heads,
         files: files.into_iter().map(|(name, sections)| file(name, sections, targets.len())).collect(),
         targets,
         mistakes: mistakes(&counted),
     }
     .render()
     .unwrap_or_default()
+}
+
+/// Requirements times targets beyond which a requirement's row counts the targets instead of showing each.
+const MOST_CELLS: usize = 20_000;
+/// Columns of a row that counts.
+const CONDENSED: [&str; 3] = ["Met on", "Not met on", "Undecided on"];
+/// Targets that such a row names.
+const NAMED: usize = 3;
+
+fn is_condensed(view: &View<'_>) -> bool {
+    let header = &view.run.header;
+    header.targets.len() > CONDENSED.len() && header.requirements.len() * header.targets.len() > MOST_CELLS
+}
+
+/// Of many targets, how many meet a requirement, and the names of the first that do not.
+fn counts(view: &View<'_>, kinds: &[Option<OutcomeKind>]) -> Vec<Cell> {
+    let of = |wanted: fn(OutcomeKind) -> bool| {
+        let all = view.run.header.targets.iter().zip(kinds);
+        all.filter(move |(_, kind)| kind.is_some_and(wanted)).map(|(target, _)| one_line(&target.label))
+    };
+    let met = of(|kind| kind == OutcomeKind::Pass).count();
+    let failing: Vec<String> = of(is_not_met).collect();
+    let mut named = failing.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    if failing.len() > NAMED {
+        named.push_str(", …");
+    }
+    let class = if of(|kind| kind == OutcomeKind::Fail).count() > 0 { "f" } else { "w" };
+    let rest = kinds.len() - met - failing.len();
+    let cell = |n: usize, class, text: String| match n {
+        0 => Cell { class: "x", text: "–".to_owned() },
+        _ => Cell { class, text },
+    };
+    vec![
+        cell(met, "p", format!("✓ {met}")),
+        cell(failing.len(), class, format!("✗ {}: {named}", failing.len())),
+        cell(rest, "x", format!("· {rest}")),
+    ]
+}
+
+fn is_not_met(kind: OutcomeKind) -> bool {
+    matches!(kind, OutcomeKind::Fail | OutcomeKind::Warn)
 }
 
 fn mistakes(counted: &Coverage) -> Vec<String> {
@@ -154,10 +196,14 @@ fn row(
         why: waiver
             .map_or_else(|| why_open(requirement), |w| format!("waived: {}", shorten(&one_line(w), 300))),
         is_waived: waiver.is_some(),
-        cells: kinds
-            .iter()
-            .map(|k| if cases.is_empty() && k.is_none() { blank() } else { state_cell(*k) })
-            .collect(),
+        cells: if is_condensed(view) {
+            counts(view, &kinds)
+        } else {
+            let one = |k: &Option<OutcomeKind>| {
+                if cases.is_empty() && k.is_none() { blank() } else { state_cell(*k) }
+            };
+            kinds.iter().map(one).collect()
+        },
         kinds,
         cases: links,
     }
@@ -229,7 +275,7 @@ fn file(name: &str, mut sections: Vec<Clauses>, targets: usize) -> File {
     let statements = rows().count();
     let tested = rows().filter(|r| !r.cases.is_empty()).count();
     let waived = rows().filter(|r| r.is_waived).count();
-    let not_met = |k: &Option<OutcomeKind>| matches!(k, Some(OutcomeKind::Fail | OutcomeKind::Warn));
+    let not_met = |k: &Option<OutcomeKind>| k.is_some_and(is_not_met);
     let met = |t: usize| {
         let pass = rows().filter(|r| r.kinds[t] == Some(OutcomeKind::Pass)).count();
         let bad = rows().filter(|r| not_met(&r.kinds[t])).count();

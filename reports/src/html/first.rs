@@ -62,15 +62,10 @@ pub(super) fn body(view: &View<'_>) -> String {
                 .collect(),
         }
     });
-    let differs = |case: &str| {
-        let mut kinds = header.targets.iter().map(|t| view.record(case, &t.label).map(|r| r.outcome.kind()));
-        let first = kinds.next();
-        first.is_some_and(|first| kinds.any(|k| k != first))
-    };
     Body {
         urgent: lines.collect(),
         more: all.len().saturating_sub(SHOWN),
-        differing: header.plan.iter().filter(|c| differs(c.id.as_str())).count(),
+        differing: header.plan.iter().filter(|c| view.differs(c.id.as_str())).count(),
         steps: advice(view.run).iter().map(|step| code(step)).collect(),
     }
     .render()

@@ -44,11 +44,14 @@ pub(super) fn body(view: &View<'_>) -> String {
     let groups: Vec<Group> = view.sections().iter().map(|s| group(view, s)).collect();
     let rows = || groups.iter().flat_map(|g| &g.rows);
     let differing = rows().filter(|r| r.differs).count();
-    let shared = rows().filter(|r| r.cells.len() > 1 && r.cells.iter().all(|c| c.class == "f")).count();
+    let shared = rows().filter(|r| view.fails_everywhere(&r.id)).count();
     let mut intro = String::new();
-    if view.run.header.targets.len() > 1 {
+    let targets = &view.run.header.targets;
+    if targets.len() > 1 {
+        let both = targets.iter().any(|t| t.spec.is_oci()) && targets.iter().any(|t| t.spec.is_cri());
         intro = format!(
-            "The targets differ in {}; {} {} in every target. Each cell leads to its evidence.",
+            "{} differ in {}; {} {} in every one of them. Each cell leads to its evidence.",
+            if both { "Targets of one kind" } else { "The targets" },
             plural(differing, "case"),
             plural(shared, "case"),
             if shared == 1 { "fails" } else { "fail" }
@@ -107,7 +110,7 @@ fn group(view: &View<'_>, section: &Section<'_>) -> Group {
                 Severity::Warn => "s",
                 Severity::Record => "r",
             },
-            differs: kinds.windows(2).any(|w| w[0] != w[1]),
+            differs: view.differs(case.id.as_str()),
             cells: cells.collect(),
         }
     };
