@@ -10,6 +10,11 @@ use std::path::{Path, PathBuf};
 
 const NONE: Option<&str> = None;
 
+/// What is kept on a ramfs. A tmpfs gives its files seals, and a runtime that protects its executable takes a file whose
+/// seals are not all set for one that it has to copy to memory, although it has just mounted it read-only for itself. An
+/// emulator translates such a copy anew at every start; from a disk, or from here, the runtime does not copy.
+const PROGRAMS: &str = "usr";
+
 /// Moves everything from the initramfs to a tmpfs, file by file so that it is never in memory twice, and makes that
 /// the root of this process.
 pub fn move_to_tmpfs() -> io::Result<()> {
@@ -17,6 +22,9 @@ pub fn move_to_tmpfs() -> io::Result<()> {
     fs::create_dir(new)?;
     // Half of the memory is the usual bound of a tmpfs; a root file system may need more.
     mount(Some("rootfs"), new, Some("tmpfs"), MsFlags::empty(), Some("mode=755,size=90%"))?;
+    let programs = new.join(PROGRAMS);
+    fs::create_dir(&programs)?;
+    mount(Some("programs"), &programs, Some("ramfs"), MsFlags::empty(), Some("mode=755"))?;
     move_below(Path::new("/"), new, new)?;
     nix::unistd::chdir(new)?;
     mount(Some("."), "/", NONE, MsFlags::MS_MOVE, NONE)?;
@@ -35,7 +43,10 @@ fn move_below(from: &Path, to: &Path, except: &Path) -> io::Result<()> {
             continue;
         }
         if kind.is_dir() {
-            fs::create_dir(&target)?;
+            match fs::create_dir(&target) {
+                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+                _ => {}
+            }
             move_below(&source, &target, except)?;
             fs::set_permissions(&target, PermissionsExt::from_mode(meta.mode() & 0o7777))?;
             continue;
