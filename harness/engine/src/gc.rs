@@ -81,7 +81,7 @@ pub async fn remove(path: &Path, intent: &Intent, made: &[Made], program: &Path,
         }
     }
     stuck.extend(sandbox::clear_cgroups(&intent.cgroup).iter().map(|p| p.display().to_string()));
-    clear_siblings(&intent.cgroup);
+    clear_strays(&intent.run, path);
     for made in made {
         match made {
             Made::Bridge { name } => {
@@ -106,16 +106,39 @@ pub async fn remove(path: &Path, intent: &Intent, made: &[Made], program: &Path,
     }
 }
 
-/// Cgroups that cases named beside the run's own, `RUNxN` after the same name: empty ones are removed.
-fn clear_siblings(cgroup: &str) {
-    let prefix = format!("{}x", cgroup.trim_start_matches('/'));
+/// How deep cgroups are looked for.
+const DEEPEST: usize = 16;
+
+/// What an injected fault puts before a cgroup's path.
+const FAULTY: &str = "plimsoll-faults";
+
+/// Removes empty cgroups that carry the run's id, wherever they are. Cases name some beside the run's own (`RUNxN`);
+/// runtimes make others: below their caller's cgroup, by the container's id, or at a path of the bundle's, and then
+/// remove the last part of that only. So what bears a name of the directory `path` and is empty above them goes too.
+fn clear_strays(run: &str, path: &Path) {
     for hierarchy in host::hierarchies() {
-        for dir in host::sub_directories(&hierarchy.mount) {
-            if dir.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&prefix)) {
-                host::remove_cgroup(&dir);
-            }
+        clear_strays_below(&hierarchy.mount, run, path, DEEPEST);
+    }
+}
+
+/// Whether something was removed from `dir`.
+fn clear_strays_below(dir: &Path, run: &str, path: &Path, depth: usize) -> bool {
+    let mut removed = false;
+    for child in host::sub_directories(dir) {
+        let name = child.file_name().unwrap_or_default();
+        if name.to_string_lossy().contains(run) {
+            host::remove_cgroup(&child);
+            removed |= !child.exists();
+        } else if depth > 0
+            && clear_strays_below(&child, run, path, depth - 1)
+            && path.iter().any(|n| n == name)
+        {
+            // One that is in use, or has a neighbour's in it, stays.
+            let _ = fs::remove_dir(&child);
+            removed |= !child.exists();
         }
     }
+    removed
 }
 
 /// Removes empty cgroups below `parent` whose long names stand in a log below the run's directory.
@@ -193,4 +216,38 @@ fn unescape(text: &str) -> PathBuf {
         out = out.replace(escaped, plain);
     }
     PathBuf::from(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// On plain directories, which are removed by the same calls.
+    #[test]
+    fn strays_go_with_what_is_empty_above_them_and_nothing_else() {
+        let dir = tempfile::tempdir().expect("directory");
+        let make = |path: &str| fs::create_dir_all(dir.path().join(path)).expect("made");
+        for path in [
+            "plimsoll-12ab34cdx3",
+            "var/tmp/plimsoll/12ab34cd/7/a",
+            "own/pl-12ab34cdx1-1",
+            "own/kept",
+            "var/other",
+        ] {
+            make(path);
+        }
+        make("plimsoll-faults/plimsoll-12ab34cd/1");
+        make("emptied/pl-12ab34cdx3-1");
+        make("in-use/pl-12ab34cdx2-1");
+        fs::write(dir.path().join("in-use/pl-12ab34cdx2-1/cgroup.procs"), "1").expect("written");
+        clear_strays_below(dir.path(), "12ab34cd", Path::new("/var/tmp/plimsoll/12ab34cd"), DEEPEST);
+        let left = |path: &str| dir.path().join(path).exists();
+        assert!(
+            !left("plimsoll-12ab34cdx3")
+                && !left("var/tmp")
+                && !left("plimsoll-faults")
+                && !left("own/pl-12ab34cdx1-1")
+        );
+        assert!(left("emptied") && left("own/kept") && left("var/other") && left("in-use/pl-12ab34cdx2-1"));
+    }
 }

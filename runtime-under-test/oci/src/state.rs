@@ -345,6 +345,20 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     Staged::write(path, bytes, mode)?.commit()
 }
 
+/// Writes a process id for the caller (`--pid-file`): renamed into place, so that whoever waits for the file finds it
+/// whole. What is there and no regular file (a pipe, /dev/null) is written to and stays what it is.
+pub fn write_pid(path: &Path, pid: libc::pid_t) -> Result<()> {
+    let text = pid.to_string();
+    let special = fs::metadata(path).is_ok_and(|there| !there.is_file());
+    if special {
+        // A pipe that nobody reads is an error, not a wait without end.
+        let open = fs::OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(path);
+        open.and_then(|mut file| file.write_all(text.as_bytes())).context("--pid-file")
+    } else {
+        write_atomic(path, text.as_bytes(), 0o644).context("--pid-file")
+    }
+}
+
 /// All containers below `root`, by id; half-made directories are left out.
 pub fn all(root: &Path) -> Result<Vec<(Store, Record)>> {
     let entries = match fs::read_dir(root) {

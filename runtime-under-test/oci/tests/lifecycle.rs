@@ -40,6 +40,26 @@ fn run_passes_the_exit_status_and_output() {
 }
 
 #[test]
+fn the_pid_file_is_replaced_whole_and_a_pipe_stays_one() {
+    let Some(b) = bench() else { return };
+    b.write(&b.config("true"));
+    let pipe = b.dir.path().join("pid");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let create = ["create", "--bundle", &b.bundle_arg(), "--pid-file", pipe.to_str().unwrap(), &b.id];
+    assert!(b.fails(&create).contains("--pid-file"), "a pipe without a reader is an error, not a hang");
+    assert_eq!(b.leftovers(), Vec::<String>::new());
+    let mut reader = std::fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+    b.ok(&create);
+    let mut text = [0; 32];
+    let read = std::io::Read::read(&mut reader, &mut text).unwrap();
+    assert_eq!(std::str::from_utf8(&text[..read]).unwrap(), b.state()["pid"].to_string());
+    assert!(std::os::unix::fs::FileTypeExt::is_fifo(&std::fs::metadata(&pipe).unwrap().file_type()));
+    b.ok(&["delete", "--force", &b.id]);
+    assert_eq!(b.leftovers(), Vec::<String>::new());
+}
+
+#[test]
 fn only_the_standard_streams_get_through() {
     let Some(b) = bench() else { return };
     let output =

@@ -18,7 +18,7 @@ use crate::process::setup::Setup;
 use crate::process::tty;
 use crate::rootfs;
 use crate::socket::{Channel, Kind, listen};
-use crate::state::{Record, Status, Store, process_stat, write_atomic};
+use crate::state::{Record, Status, Store, process_stat, write_pid};
 use crate::sys::{self, CloneArgs, Forked};
 use crate::systemd::Scope;
 use crate::{hooks, log, netdev, rdt, seccomp};
@@ -421,7 +421,7 @@ pub fn send_listener(
 /// Tells the caller the process: `--pid-file` and `--pidfd-socket`.
 fn hand_over(request: &Request, pid: i32, pidfd: &OwnedFd) -> Result<()> {
     if let Some(path) = &request.pid_file {
-        write_atomic(path, pid.to_string().as_bytes(), 0o644).context("--pid-file")?;
+        write_pid(path, pid)?;
     }
     if let Some(path) = &request.pidfd_socket {
         let socket = tty::connect(path)?;

@@ -8,7 +8,7 @@ use crate::cgroup::Cgroup;
 use crate::config::{self, Spec};
 use crate::error::{Context, Error, Result};
 use crate::log;
-use crate::state::{self, Record, Status, Store, process_stat, write_atomic};
+use crate::state::{self, Record, Status, Store, process_stat, write_pid};
 use crate::sys;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::path::{Path, PathBuf};
@@ -177,7 +177,7 @@ pub fn restore(request: &Request) -> Result<i32> {
     };
     undo.keep();
     if let Some(path) = &request.pid_file {
-        write_atomic(path, record.pid.to_string().as_bytes(), 0o644).context("--pid-file")?;
+        write_pid(path, record.pid)?;
     }
     if request.detach {
         return Ok(0);

@@ -14,7 +14,7 @@ use crate::error::{Context, Error, Result};
 use crate::process::setup::{Setup, write_labels};
 use crate::process::{sched, tty};
 use crate::socket::{Channel, Kind};
-use crate::state::{self, Record, Status, Store, write_atomic};
+use crate::state::{self, Record, Status, Store, write_pid};
 use crate::sys::{self, CloneArgs, Forked};
 use crate::{log, rootfs};
 use rustix::fs::{CWD, Mode, OFlags};
@@ -425,7 +425,7 @@ fn talk(
             }
             Some((Kind::Ready, ..)) => {
                 if let Some(path) = &request.pid_file {
-                    write_atomic(path, pid.to_string().as_bytes(), 0o644).context("--pid-file")?;
+                    write_pid(path, pid)?;
                 }
                 if let Some(path) = &request.pidfd_socket {
                     let socket = tty::connect(path)?;
