@@ -39,6 +39,7 @@ const TABLES: &[&str] = &[
     include_str!("../catalogue/calls.tsv"),
     include_str!("../catalogue/command-line.tsv"),
     include_str!("../catalogue/mount-options.tsv"),
+    include_str!("../catalogue/nearby.tsv"),
     include_str!("../catalogue/inside.tsv"),
     include_str!("../catalogue/cri.tsv"),
 ];

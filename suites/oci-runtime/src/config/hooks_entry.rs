@@ -27,6 +27,8 @@ const PATH_REQUIRED: &[Variant] = &[
     Variant::new("createRuntime,empty", &["hooks.create-runtime.entry.path.required"]),
     Variant::new("createContainer,absent", &["hooks.create-container.supported"]),
     Variant::new("startContainer,absent", &["hooks.start-container.supported"]),
+    Variant::new("poststart,absent", &["hooks.poststart.supported"]),
+    Variant::new("poststop,absent", &["hooks.poststop.supported"]),
 ];
 
 /// The hook of a matrix value `KIND,FORM`, and the form.
@@ -44,8 +46,12 @@ async fn works(cx: &Cx, hook: &Hook) -> Result<(), Stop> {
 }
 
 /// Demands that a bundle with this hook is refused. A startContainer hook may be looked at only when start has
-/// returned (runtime.md, errors, leaves open how an error is told): then the program must not run.
+/// returned (runtime.md, errors, leaves open how an error is told): then the program must not run. A poststop hook may
+/// be looked at by delete, which warns then.
 async fn refused(cx: &Cx, hook: Hook) -> Verdict {
+    if hook.kind() == HookKind::Poststop {
+        return refused_or_warned(cx, hook).await;
+    }
     if !hook.kind().resolves_in_container() {
         cx.container(probe::pause()).hook(hook).rejected().await?;
         return Ok(());
@@ -59,6 +65,29 @@ async fn refused(cx: &Cx, hook: Hook) -> Verdict {
     container.wait_exit().await?;
     let ran = !container.answers_so_far()?.is_empty();
     check!(!ran, "a refused bundle's program does not run", "start: {}; the program ran", start.describe());
+    Ok(())
+}
+
+/// Demands that a bundle with this poststop hook is refused, or that delete says what is wrong with the hook.
+async fn refused_or_warned(cx: &Cx, hook: Hook) -> Verdict {
+    let (create, container) = cx.container(probe::exit(0)).hook(hook).attempt().await?;
+    if !create.succeeded() {
+        create.must_fail()?;
+        return container.nothing_left().await;
+    }
+    let start = container.start().await?;
+    if !start.succeeded() {
+        start.must_fail()?;
+        return Ok(());
+    }
+    container.wait_stopped().await?;
+    let delete = container.delete().await?;
+    let told = !delete.succeeded() || !delete.stderr.trim().is_empty();
+    check!(
+        told,
+        "an invalid hook is an error, or a warning at its turn",
+        "create, start and delete: exit 0, no word"
+    );
     Ok(())
 }
 
@@ -78,6 +107,8 @@ const PATH_ABSOLUTE: &[Variant] = &[
     Variant::new("createRuntime,missing", &["hooks.create-runtime.entry.path.absolute"]),
     Variant::new("createContainer,found-from-cwd", &["hooks.create-container.supported"]),
     Variant::new("startContainer,found-from-cwd", &["hooks.start-container.supported"]),
+    Variant::new("poststart,found-from-cwd", &["hooks.poststart.supported"]),
+    Variant::new("poststop,found-from-cwd", &["hooks.poststop.supported"]),
 ];
 
 /// A hook's relative path is an error, even where the working directory makes it one of a program.
@@ -292,6 +323,8 @@ const TIMEOUT_POSITIVE: &[Variant] = &[
     Variant::new("createRuntime,-1", &["hooks.create-runtime.entry.timeout-positive"]),
     Variant::new("createContainer,-1", &["hooks.create-container.supported"]),
     Variant::new("startContainer,-1", &["hooks.start-container.supported"]),
+    Variant::new("poststart,-1", &["hooks.poststart.supported"]),
+    Variant::new("poststop,-1", &["hooks.poststop.supported"]),
 ];
 
 /// A hook's timeout of zero or less is an error.

@@ -53,7 +53,7 @@ async fn mounts_appear_in_list_order(cx: &mut Cx) -> Verdict {
     Ok(())
 }
 
-/// Of two mounts at one place the later one is seen.
+/// Of two mounts at one place both are made, and the later one is seen.
 #[case(covers = ["mounts.order"])]
 async fn later_mount_covers_an_earlier_one(cx: &mut Cx) -> Verdict {
     let (first, second) = (cx.dir().join("first"), cx.dir().join("second"));
@@ -62,9 +62,11 @@ async fn later_mount_covers_an_earlier_one(cx: &mut Cx) -> Verdict {
         std::fs::write(dir.join("which"), text)?;
     }
     let bind = |p: &std::path::Path| json!({ "destination": "/m", "type": "bind", "source": p, "options": ["rbind"] });
-    let script = probe::script().ask_with("read", json!({ "path": "/m/which" }));
+    let script = probe::script().ask_with("read", json!({ "path": "/m/which" })).ask("mounts");
     let answers = cx.container(script).mount(bind(&first)).mount(bind(&second)).answers().await?;
     check_eq!(answers.facts("read")?["data"], json!("2"), "the content at the shared destination");
+    let all = answers.facts("mounts")?["mounts"].as_array().cloned().unwrap_or_default();
+    check_eq!(all.iter().filter(|m| m["mountpoint"] == "/m").count(), 2, "the number of mounts at /m");
     Ok(())
 }
 

@@ -54,7 +54,8 @@ const DEFAULT_DEVICES: &[Variant] = &[
     Variant::new("tty", &["default-devices.tty"]),
 ];
 
-/// A default device is there with its numbers and opens, with devices listed or not, and with a user namespace.
+/// A default device is there with its numbers and opens: with devices listed or not, with a user namespace, and for a
+/// program that is not root's.
 #[case(covers = ["devices"], matrix(device = DEFAULT_DEVICES))]
 async fn default_device_is_supplied(cx: &mut Cx) -> Verdict {
     let device = cx.param("device");
@@ -67,7 +68,7 @@ async fn default_device_is_supplied(cx: &mut Cx) -> Verdict {
         _ => (5, 0),
     };
     let path = format!("/dev/{device}");
-    for form in ["plain", "listed", "mapped"] {
+    for form in ["plain", "listed", "mapped", "user"] {
         let mut script = probe::script().ask_with("stat", json!({ "path": path, "follow": true }));
         if device != "tty" {
             script = script.ask_with("open", json!({ "path": path, "flags": ["rw"] }));
@@ -76,6 +77,7 @@ async fn default_device_is_supplied(cx: &mut Cx) -> Verdict {
         builder = match form {
             "listed" => builder.set("/linux/devices", json!([])),
             "mapped" => builder.user_namespace(100_000),
+            "user" => builder.set("/process/user", json!({ "uid": 1000, "gid": 1000 })),
             _ => builder,
         };
         let answers = builder.answers().await?;

@@ -11,8 +11,10 @@ pub static CASES: &[Case] = &[
     impossible_memory_policy_is_error,
     propagation_is_that_of_the_root,
     masked_path_is_hidden,
+    every_masked_path_is_hidden,
     missing_masked_path_is_ignored,
     readonly_path_refuses_writes,
+    every_readonly_path_refuses_writes,
     missing_readonly_path_is_ignored,
     mount_label_is_applied,
 ];
@@ -218,6 +220,26 @@ async fn masked_path_is_hidden(cx: &mut Cx) -> Verdict {
     Ok(())
 }
 
+/// Three files of their own, by the places in a list that a runtime may forget.
+const THREE: [&str; 3] = ["/etc/first", "/etc/middle", "/etc/last"];
+
+fn three_files(builder: Builder) -> Builder {
+    THREE.iter().fold(builder, |builder, path| builder.file(path, "plimsoll-secret"))
+}
+
+/// Each of several masked paths is hidden, wherever it stands in the list.
+#[case(covers = ["masked-paths"])]
+async fn every_masked_path_is_hidden(cx: &mut Cx) -> Verdict {
+    let script = THREE.iter().fold(probe::script(), |s, path| s.ask_with("read", json!({ "path": path })));
+    let builder = three_files(cx.container(script)).set("/linux/maskedPaths", json!(THREE));
+    let answers = builder.answers().await?;
+    for (index, path) in THREE.iter().enumerate() {
+        let text = answers.at(index)?.result.as_ref().map(ToString::to_string).unwrap_or_default();
+        check!(!text.contains("plimsoll-secret"), format!("{path} is hidden"), "{text}");
+    }
+    Ok(())
+}
+
 /// A masked path that does not exist changes nothing.
 #[case(covers = ["masked-paths"])]
 async fn missing_masked_path_is_ignored(cx: &mut Cx) -> Verdict {
@@ -242,6 +264,19 @@ async fn readonly_path_refuses_writes(cx: &mut Cx) -> Verdict {
         check_eq!(answers.at(0)?.errno(), 30, "errno (EROFS) of writing as {who}");
         check_eq!(answers.at(1)?.errno(), 30, "errno (EROFS) of making a file as {who}");
         check_eq!(answers.facts("read")?["data"], json!("kept"), "what {who} reads");
+    }
+    Ok(())
+}
+
+/// Each of several read-only paths refuses writes, wherever it stands in the list.
+#[case(covers = ["readonly-paths"])]
+async fn every_readonly_path_refuses_writes(cx: &mut Cx) -> Verdict {
+    let open = |s: Script, path: &&str| s.ask_with("open", json!({ "path": path, "flags": ["w"] }));
+    let script = THREE.iter().fold(probe::script(), open);
+    let builder = three_files(cx.container(script)).set("/linux/readonlyPaths", json!(THREE));
+    let answers = builder.answers().await?;
+    for (index, path) in THREE.iter().enumerate() {
+        check_eq!(answers.at(index)?.errno(), 30, "errno (EROFS) of writing {path}");
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 /// The file's table of contents.
 pub static CASES: &[Case] = &[
     undoes_create,
+    undoes_create_of_every_part,
     removes_what_create_made,
     removes_cgroups_made_inside,
     keeps_the_bundle,
@@ -59,6 +60,49 @@ async fn undoes_create(cx: &mut Cx) -> Verdict {
     container.wait_stopped().await?;
     container.delete().await?.must_succeed()?;
     unchanged(cx, &before, &[&directory]).await
+}
+
+const PARTS: &[Variant] = &[
+    Variant::new("hooks", &[]),
+    Variant::new("user-namespace", &[]),
+    Variant::new("mounts", &[]),
+    Variant::new("resources", &[]),
+    Variant::new("seccomp", &[]),
+];
+
+/// A container whose configuration has this part, for which create makes more than for a plain one.
+fn with_part(cx: &Cx, part: &str) -> Builder {
+    let builder = cx.container(probe::pause());
+    match part {
+        "hooks" => HookKind::ALL.into_iter().fold(builder, |b, kind| b.hook(Hook::new(kind))),
+        "user-namespace" => builder.user_namespace(100_000),
+        "mounts" => ["/mnt/one", "/mnt/two/three"].into_iter().fold(builder, |b, place| {
+            b.mount(json!({ "destination": place, "type": "tmpfs", "source": "tmpfs" }))
+        }),
+        "resources" => builder.set("/linux/resources/cpu", json!({ "shares": 600 })),
+        _ => builder.set(
+            "/linux/seccomp",
+            json!({
+                "defaultAction": "SCMP_ACT_ALLOW",
+                "syscalls": [{ "names": ["personality"], "action": "SCMP_ACT_ERRNO" }]
+            }),
+        ),
+    }
+}
+
+/// What create makes for a part of the configuration goes with delete as well.
+#[case(covers = ["delete.undoes-create", "delete.removes-resources"], matrix(part = PARTS))]
+async fn undoes_create_of_every_part(cx: &mut Cx) -> Verdict {
+    let written = with_part(cx, cx.param("part")).written()?;
+    let before = Snapshot::take(cx, &[]);
+    let (call, container) = written.create().await?;
+    call.ready("create")?;
+    container.start().await?.ready("start")?;
+    container.wait_for_answer("pause_forever").await?;
+    container.kill("KILL").await?.ready("kill")?;
+    container.wait_stopped().await?;
+    container.delete().await?.must_succeed()?;
+    unchanged(cx, &before, &[]).await
 }
 
 /// After delete, nothing of the container is left: no state, no cgroup, no process.

@@ -49,7 +49,7 @@ async fn signal_reaches_the_process(cx: &mut Cx) -> Verdict {
     let container = waiting_container(cx, &json!(["USR1", "USR2"])).await?;
     container.kill("USR2").await?.must_succeed()?;
     let answers = container.wait_for_answer("wait").await?;
-    check_eq!(answers.facts("wait")?["signal"], json!("SIGUSR2"), "the signal that arrived");
+    check_eq!(answers.granted("wait")?["signal"], json!("SIGUSR2"), "the signal that arrived");
     Ok(())
 }
 
@@ -98,7 +98,7 @@ async fn signal_by_its_number(cx: &mut Cx) -> Verdict {
     let container = waiting_container(cx, &json!(all)).await?;
     container.kill(cx.param("number")).await?.must_succeed()?;
     let answers = container.wait_for_answer("wait").await?;
-    check_eq!(answers.facts("wait")?["number"], json!(number), "the signal that arrived");
+    check_eq!(answers.granted("wait")?["number"], json!(number), "the signal that arrived");
     Ok(())
 }
 
@@ -121,7 +121,7 @@ async fn signal_by_another_form_of_its_name(cx: &mut Cx) -> Verdict {
     container.kill(name).await?.must_succeed()?;
     let answers = container.wait_for_answer("wait").await?;
     let full = format!("SIG{}", name.trim_start_matches("SIG"));
-    check_eq!(answers.facts("wait")?["signal"], json!(full), "the signal that arrived");
+    check_eq!(answers.granted("wait")?["signal"], json!(full), "the signal that arrived");
     Ok(())
 }
 
@@ -186,7 +186,7 @@ async fn only_the_first_process_is_signalled(cx: &mut Cx) -> Verdict {
         Ok(if answers.is_done() { Poll::Ready(answers) } else { Poll::NotYet("no answer".into()) })
     })
     .await?;
-    check_eq!(answers.facts("wait")?["signal"], json!("SIGUSR2"), "the first signal of the other process");
+    check_eq!(answers.granted("wait")?["signal"], json!("SIGUSR2"), "the first signal of the other process");
     Ok(())
 }
 

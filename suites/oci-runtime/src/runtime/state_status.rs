@@ -8,6 +8,7 @@ pub static CASES: &[Case] = &[
     is_present,
     follows_the_life,
     hooks_inside_create_see_creating,
+    hooks_before_the_program_do_not_see_it_run,
     killed_before_start_is_stopped,
     further_values_are_recorded,
     further_values_mean_further_states,
@@ -60,6 +61,18 @@ async fn hooks_inside_create_see_creating(cx: &mut Cx) -> Verdict {
     let seen = state["status"].as_str().unwrap_or_default();
     cx.record("state.status-inside-create", seen);
     check_eq!(seen, "creating", "the status that the hook is told");
+    Ok(())
+}
+
+/// A startContainer hook is told neither that the program runs nor that it has ended: it was not executed yet.
+#[case(covers = ["hooks.state-on-stdin", "state.status.known-values", "hooks.start-container.timing"])]
+async fn hooks_before_the_program_do_not_see_it_run(cx: &mut Cx) -> Verdict {
+    let hook = Hook::new(HookKind::StartContainer);
+    let container = cx.container(probe::pause()).hook(hook.clone()).running().await?;
+    let state = super::state_hooks::handed_state(&container, &hook)?;
+    let seen = state["status"].as_str().unwrap_or_default();
+    cx.record("state.status-inside-start", seen);
+    check!(!["running", "stopped"].contains(&seen), "a status of before the program", "{seen:?}");
     Ok(())
 }
 
