@@ -131,7 +131,7 @@ fn clear_strays_below(dir: &Path, run: &str, path: &Path, depth: usize) -> bool 
             removed |= !child.exists();
         } else if depth > 0
             && clear_strays_below(&child, run, path, depth - 1)
-            && path.iter().any(|n| n == name)
+            && (name == FAULTY || path.iter().any(|part| part == name))
         {
             // One that is in use, or has a neighbour's in it, stays.
             let _ = fs::remove_dir(&child);
