@@ -53,6 +53,10 @@ pub struct Global {
     /// When to use colour; `NO_COLOR` and `CLICOLOR_FORCE` decide where it is `auto`.
     #[arg(long, global = true, default_value = "auto", env = "PLIMSOLL_COLOR")]
     pub color: clap::ColorChoice,
+    /// Tell more of a run on standard error: -v each case with the calls of the runtime that are kept, which are those
+    /// of every outcome but a pass; -vv also their output, and each attempt as it begins.
+    #[arg(short = 'v', long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
     /// Flags that say what files and variables said, for the command line in the run file.
     #[arg(skip)]
     pub resolved: Vec<String>,

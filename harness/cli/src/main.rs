@@ -25,6 +25,7 @@ mod submission;
 mod suites;
 mod testbed;
 mod usage;
+mod verbose;
 mod vm;
 
 use args::{Cli, Verb};

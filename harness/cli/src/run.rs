@@ -182,7 +182,7 @@ fn execute(global: &Global, options: &RunOptions, format: Format, whole: bool) -
     fs::create_dir_all(&global.out).map_err(|e| usage::file("make", &global.out, &e))?;
     let path = global.out.join("run.jsonl");
     let mut file = File::create(&path).map_err(|e| usage::file("write", &path, &e))?;
-    let mut progress = Progress::new(format);
+    let mut progress = Progress::new(format, global.verbose);
     let mut write_error = None;
     let mut sink = |event: &Event| {
         let line = serde_json::to_string(event).unwrap_or_default();
@@ -229,6 +229,7 @@ fn stale_entries(expectations: &Expectations, run: &Run) -> Vec<String> {
 /// What is shown while a run goes on: a bar on a terminal, plain lines elsewhere.
 struct Progress {
     format: Format,
+    verbose: u8,
     bar: Option<indicatif::ProgressBar>,
     started: std::time::Instant,
     last: std::time::Instant,
@@ -238,20 +239,24 @@ struct Progress {
 }
 
 impl Progress {
-    fn new(format: Format) -> Self {
-        let terminal = std::io::stderr().is_terminal() && std::env::var_os("CI").is_none();
+    fn new(format: Format, verbose: u8) -> Self {
+        // Lines of cases would go through a bar.
+        let terminal = verbose == 0 && std::io::stderr().is_terminal() && std::env::var_os("CI").is_none();
         let bar = terminal.then(|| {
             let style = indicatif::ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}");
             indicatif::ProgressBar::new(0)
                 .with_style(style.unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()))
         });
         let now = std::time::Instant::now();
-        Self { format, bar, started: now, last: now, done: 0, total: 0, bad: 0 }
+        Self { format, verbose, bar, started: now, last: now, done: 0, total: 0, bad: 0 }
     }
 
     fn event(&mut self, event: &Event, line: &str) {
         if self.format == Format::Jsonl {
             output::line(line);
+        }
+        for line in crate::verbose::lines(event, self.verbose) {
+            output::note(&line);
         }
         match event {
             Event::Header(h) => {

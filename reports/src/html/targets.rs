@@ -125,8 +125,37 @@ fn host(host: &HostFacts) -> Vec<(String, String)> {
     rows
 }
 
-/// A JSON value without the quotes of a plain string.
+/// A JSON value without the quotes of a plain string; many answers of yes or no as what is there and what is not.
 pub(super) fn plain(value: &Value) -> String {
-    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    shorten(&one_line(&text), 400)
+    let text =
+        value.as_str().map(str::to_owned).or_else(|| answers(value)).unwrap_or_else(|| value.to_string());
+    shorten(&one_line(&text), 600)
+}
+
+fn answers(value: &Value) -> Option<String> {
+    let all = value.as_object().filter(|all| !all.is_empty() && all.values().all(Value::is_boolean))?;
+    let named = |there: bool| {
+        let names = all.iter().filter(|(_, v)| v.as_bool() == Some(there)).map(|(name, _)| name.as_str());
+        names.collect::<Vec<_>>().join(", ")
+    };
+    let parts = [("there", named(true)), ("not there", named(false))];
+    let said =
+        parts.iter().filter(|(_, names)| !names.is_empty()).map(|(word, names)| format!("{word}: {names}"));
+    Some(said.collect::<Vec<_>>().join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+    use serde_json::json;
+
+    #[test]
+    fn answers_are_read_as_words() {
+        let rpcs = json!({"Update": false, "Events": true, "Stats": true});
+        assert_eq!(plain(&rpcs), "there: Events, Stats; not there: Update");
+        assert_eq!(plain(&json!({"a": true})), "there: a");
+        assert_eq!(plain(&json!({"a": true, "b": 1})), "{\"a\":true,\"b\":1}");
+        assert_eq!(plain(&json!("text")), "text");
+        assert_eq!(plain(&json!({})), "{}");
+    }
 }
