@@ -34,6 +34,7 @@ pub(crate) async fn prepare(
                 Ok(server) => {
                     cri.endpoint = server.endpoint();
                     cri.image_endpoint = server.endpoint();
+                    target.restarted = Some(server.restarted());
                     servers.push(server);
                 }
                 Err(error) => {
@@ -53,17 +54,17 @@ pub(crate) async fn prepare(
                 run_dir.record(&Made::OnEndpoint { target: cri.clone() })?;
             }
         }
+        if target.info.unfit.is_none() {
+            ask(options, run_dir, n, target, PREFLIGHT, cancel.clone()).await;
+        }
+        // Only now, so that the cases judge what it does, and no fitness ends the run before they could.
         if let (Some(between), Target::Cri(cri)) = (&options.between, &mut target.target) {
             match Standing::start(between, &options.bundled, run_dir, n, cri, scale).await {
                 Ok(program) => standing.push(program),
                 Err(error) => {
                     target.info.unfit = Some(format!("nothing could be put in front of it: {error}"));
-                    continue;
                 }
             }
-        }
-        if target.info.unfit.is_none() {
-            ask(options, run_dir, n, target, PREFLIGHT, cancel.clone()).await;
         }
     }
     Ok(())
@@ -85,9 +86,12 @@ pub(crate) fn job(
         limits.case_ms *= 2;
     }
     let mut target_facts = target.info.facts.clone();
-    if let (Some(_), Target::Cri(cri)) = (&target.server, &target.target) {
-        let hold = crate::reference::hold(&cri.endpoint);
-        target_facts.insert(plimsoll_kit::cri::DAEMON_HOLD.to_owned(), hold.display().to_string().into());
+    if let Some(place) = &target.restarted {
+        let mut insert = |name: &str, path: &std::path::Path| {
+            target_facts.insert(name.to_owned(), path.display().to_string().into());
+        };
+        insert(plimsoll_kit::cri::DAEMON_HOLD, &place.hold);
+        insert(plimsoll_kit::cri::DAEMON_SOCKET, &place.socket);
     }
     Job {
         case: case.to_owned(),

@@ -67,9 +67,18 @@ pub(crate) fn spawn(own: &Path, start: &Start, log: File) -> io::Result<Child> {
     Ok(child)
 }
 
-/// The file that holds the restart of a killed server back, beside its socket.
-pub fn hold(endpoint: &str) -> PathBuf {
-    Path::new(endpoint.trim_start_matches("unix://")).with_file_name("hold")
+/// The file that holds the restart of a killed server back, in the server's directory.
+fn hold(dir: &Path) -> PathBuf {
+    dir.join("hold")
+}
+
+/// A server that is started again when it dies. The cases' endpoint may be that of a program in front of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restarted {
+    /// The file that holds the restart back as long as it is there.
+    pub hold: PathBuf,
+    /// The server's own socket.
+    pub socket: PathBuf,
 }
 
 /// A server that could not be started.
@@ -134,7 +143,7 @@ impl Server {
             cgroups: if wanted.legacy { CgroupLayout::Legacy } else { CgroupLayout::Host },
             program: bundled.program.clone(),
             args: vec![bundled.cri_verb.clone(), "--config".into(), config.display().to_string()],
-            hold: hold(&endpoint(&dir)),
+            hold: hold(&dir),
         };
         let child = spawn(&bundled.program, &start, log).map_err(io("starting its process"))?;
         let mut server = Self { child, dir, cgroup, bridge };
@@ -151,6 +160,11 @@ impl Server {
     /// Where it is reached.
     pub fn endpoint(&self) -> String {
         endpoint(&self.dir)
+    }
+
+    /// What a case needs that kills it.
+    pub fn restarted(&self) -> Restarted {
+        Restarted { hold: hold(&self.dir), socket: socket(&self.dir) }
     }
 
     /// Its process id.
@@ -238,8 +252,12 @@ impl Drop for Server {
     }
 }
 
+fn socket(dir: &Path) -> PathBuf {
+    dir.join("cri.sock")
+}
+
 fn endpoint(dir: &Path) -> String {
-    format!("unix://{}", dir.join("cri.sock").display())
+    format!("unix://{}", socket(dir).display())
 }
 
 /// The condition that is false; `None` when all hold.

@@ -326,9 +326,12 @@ impl<'a> Session<'a> {
         waiting: &mut VecDeque<Turn>,
         sink: &mut dyn FnMut(&Event),
     ) -> u32 {
-        let again = result.outcome.kind() == OutcomeKind::Error
-            && turn.attempt <= self.options.retries
-            && self.interrupt.is_none();
+        let error = result.outcome.kind() == OutcomeKind::Error;
+        if error && self.interrupt.is_some() {
+            // The interrupt reached the worker too, before or after it could tell that: no trouble, only not run.
+            return 0;
+        }
+        let again = error && turn.attempt <= self.options.retries;
         let mut record = self.record(turn.case, turn.target, result.outcome);
         record.attempt = turn.attempt;
         record.duration_ms = ms;

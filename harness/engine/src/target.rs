@@ -28,6 +28,8 @@ pub struct Resolved {
     pub target: Target,
     /// The server to start before anything else; the endpoint of `target` is empty until then.
     pub server: Option<Wanted>,
+    /// How that server is killed and comes back; known once it runs.
+    pub restarted: Option<crate::reference::Restarted>,
     /// What reports get; version and features are filled in by the preflight.
     pub info: TargetInfo,
 }
@@ -121,7 +123,7 @@ fn resolve(spec: &TargetSpec, bundled: &Bundled) -> Result<Resolved, ResolveErro
         facts: BTreeMap::new(),
         unfit: None,
     };
-    Ok(Resolved { target, server, info })
+    Ok(Resolved { target, server, restarted: None, info })
 }
 
 fn oci_target(spec: &TargetSpec, program: &Path, verb: Option<String>) -> OciTarget {

@@ -5,7 +5,8 @@ pub use std::time::{Duration, Instant};
 pub use plimsoll_kit::cri::stream::exec::{Event, Protocol, Session, Streams};
 pub use plimsoll_kit::cri::stream::{Finish, StreamError};
 pub use plimsoll_kit::cri::{
-    Answered, Code, Container, ContainerBuilder, Cri, Kind, Pod, PodBuilder, cgroup_of, pid_of, v1,
+    Answered, Code, Container, ContainerBuilder, Cri, Kind, Pod, PodBuilder, cgroup_of, pid_of, pod_pid_of,
+    v1,
 };
 pub use plimsoll_kit::prelude::{
     Case, Cx, Script, Stop, Value, Verdict, case, check, check_eq, check_ne, json, probe, wait_until,

@@ -15,6 +15,8 @@ use crate::wait::{Poll, wait_until};
 /// long as it exists. A case that uses it names `daemon` among its exclusive resources, which keeps every other
 /// case from the target.
 pub const DAEMON_HOLD: &str = "cri.daemon.hold";
+/// Fact of such a target: the path of the server\'s own socket, which is not the endpoint\'s when something stands before it.
+pub const DAEMON_SOCKET: &str = "cri.daemon.socket";
 
 /// Longest time for the server's end, and for its first answer when it comes back.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -24,18 +26,20 @@ const LIMIT: Duration = Duration::from_secs(30);
 pub struct Daemon {
     cri: Cri,
     hold: PathBuf,
+    socket: PathBuf,
 }
 
 impl Cri {
     /// The server behind the endpoint. Not applicable where nobody brings it back.
     pub fn daemon(&self) -> Result<Daemon, Stop> {
-        let Some(hold) = self.fact(DAEMON_HOLD).and_then(serde_json::Value::as_str) else {
+        let path = |name: &str| self.fact(name).and_then(serde_json::Value::as_str).map(PathBuf::from);
+        let (Some(hold), Some(socket)) = (path(DAEMON_HOLD), path(DAEMON_SOCKET)) else {
             return self.not_applicable(
                 "restartable-server",
                 "the server is not the run's own, so no case may kill it",
             );
         };
-        Ok(Daemon { cri: self.clone(), hold: hold.into() })
+        Ok(Daemon { cri: self.clone(), hold, socket })
     }
 }
 
@@ -79,11 +83,10 @@ impl Daemon {
     }
 
     async fn pid(&self) -> Result<Pid, Stop> {
-        let socket = &self.cri.client().target().runtime;
-        let connect = timeout(Duration::from_secs(5), UnixStream::connect(socket)).await;
-        let stream = connect.map_err(|_| Stop::setup("connecting to the endpoint takes over 5 s"))??;
+        let connect = timeout(Duration::from_secs(5), UnixStream::connect(&self.socket)).await;
+        let stream = connect.map_err(|_| Stop::setup("connecting to the server takes over 5 s"))??;
         let pid = stream.peer_cred()?.pid().and_then(Pid::from_raw);
-        pid.ok_or_else(|| Stop::setup("the endpoint's process is not in sight"))
+        pid.ok_or_else(|| Stop::setup("the server's process is not in sight"))
     }
 }
 

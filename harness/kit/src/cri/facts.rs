@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use plimsoll_cri_client::{Client, Presence, presence};
 
-use super::{Answered as _, Container};
+use super::{Answered as _, Container, Pod};
 use crate::stop::Stop;
 
 /// Whether the endpoint has an optional rpc; asks for this one only.
@@ -22,6 +22,12 @@ pub(super) async fn has(client: &Client, rpc: &'static str) -> Result<bool, Stop
 /// `None` when the endpoint does not tell.
 pub async fn pid_of(container: &Container) -> Result<Option<i32>, Stop> {
     let info = container.try_status(true).await.must_succeed()?.info;
+    Ok(find_pid(&info))
+}
+
+/// The process id of a pod's own process on the host, told likewise.
+pub async fn pod_pid_of(pod: &Pod) -> Result<Option<i32>, Stop> {
+    let info = pod.try_status(true).await.must_succeed()?.info;
     Ok(find_pid(&info))
 }
 

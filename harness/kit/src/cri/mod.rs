@@ -16,8 +16,8 @@ mod traces;
 
 pub use answer::Answered;
 pub use container::{Container, ContainerBuilder};
-pub use daemon::{DAEMON_HOLD, Daemon};
-pub use facts::{cgroup_of, pid_of};
+pub use daemon::{DAEMON_HOLD, DAEMON_SOCKET, Daemon};
+pub use facts::{cgroup_of, pid_of, pod_pid_of};
 pub use finish::{finish, remove_run};
 pub use images::{Fixture, Pulled, prepare_image};
 pub use log::{LogLine, parse as parse_log};

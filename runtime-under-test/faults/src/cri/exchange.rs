@@ -24,6 +24,7 @@ struct Inner {
     calls: HashMap<String, u64>,
     seen: HashSet<(String, Vec<u8>)>,
     answers: HashMap<(String, Vec<u8>), (Instant, Vec<u8>)>,
+    places: HashMap<String, u64>,
     firsts: HashMap<(String, Vec<u8>), Value>,
     failpoints: HashMap<usize, u64>,
     logs: HashSet<String>,
@@ -43,6 +44,7 @@ pub fn active<'a>(steps: &'a [Step], rpc: &str, request: &Value, raw: &[u8], mem
             Cond::Every(n) => number % n == 0,
             Cond::After(n) => number > *n,
             Cond::Repeated => repeated,
+            Cond::RepeatedAt(places) => memory.repeats(rpc, request, places, number),
         });
         match (&step.op, met) {
             (Op::Failpoint(terms), true) => ops.extend(memory.failpoint(at, terms)),
@@ -68,6 +70,19 @@ impl Memory {
                 m.seen.clear();
             }
             (number, !m.seen.insert((rpc.to_owned(), raw.to_vec())))
+        })
+    }
+
+    /// Whether a call before number `number` of this procedure had the same values at these places.
+    fn repeats(&self, rpc: &str, request: &Value, places: &[String], number: u64) -> bool {
+        let values: Vec<_> = places.iter().map(|p| request.pointer(p)).collect();
+        let key = format!("{rpc} {places:?} {values:?}");
+        self.with(|m| {
+            if m.places.len() >= REMEMBERED {
+                m.places.clear();
+            }
+            // Several steps may ask about the same call.
+            *m.places.entry(key).or_insert(number) < number
         })
     }
 
@@ -163,6 +178,19 @@ mod tests {
             [0, 0, 1]
         );
         assert_eq!([hits("Version", b""), hits("Version", b""), hits("Version", b"")], [0, 1, 0]);
+    }
+
+    #[test]
+    fn places_are_compared_across_calls() {
+        let memory = Memory::default();
+        let text = "when repeated /pod /name => CreateContainer error NotFound";
+        let steps = [parse(text).unwrap(), parse(text).unwrap()];
+        let hits = |pod: &str, name: &str, rest: &str| {
+            let request = json!({"pod": pod, "name": name, "rest": rest});
+            active(&steps, "CreateContainer", &request, rest.as_bytes(), &memory).len()
+        };
+        assert_eq!([hits("p", "a", "1"), hits("p", "b", "2"), hits("q", "a", "3")], [0, 0, 0]);
+        assert_eq!(hits("p", "a", "4"), 2, "both steps hold");
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub enum Cond {
     After(u64),
     /// `repeated`: an equal request of this procedure was made before.
     Repeated,
+    /// `repeated PLACE...`: one with the same values at these places (JSON pointers) was.
+    RepeatedAt(Vec<String>),
 }
 
 /// What happens to a call.
@@ -192,7 +194,8 @@ fn cond(text: &str) -> Result<Cond, String> {
         "no-request" => Cond::NoRequest(Path::parse(rest)?),
         "every" => Cond::Every(number()?.max(1)),
         "after" => Cond::After(number()?),
-        "repeated" => Cond::Repeated,
+        "repeated" if rest.is_empty() => Cond::Repeated,
+        "repeated" => Cond::RepeatedAt(rest.split_whitespace().map(str::to_owned).collect()),
         other => return Err(format!("there is no condition {other:?}")),
     })
 }
@@ -305,5 +308,7 @@ mod tests {
         assert!(
             parse("when request /config and repeated => proxy RunPodSandbox error NotFound gone").is_ok()
         );
+        let places = parse("when repeated /a /b => proxy CreateContainer error NotFound").unwrap();
+        assert_eq!(places.when, [Cond::RepeatedAt(vec!["/a".into(), "/b".into()])]);
     }
 }

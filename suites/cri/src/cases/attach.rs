@@ -202,7 +202,7 @@ async fn ports_are_forwarded(cx: &mut Cx) -> Verdict {
         return cri.not_applicable("pod-network", "the handler's pods have no network");
     }
     let mut session = forward(&pod, &[7070]).await?;
-    let data = vec![b'z'; 1 << 20];
+    let data: Vec<u8> = (0..1_u32 << 20).map(|n| (n % 251) as u8).collect();
     let link = session.exchange(7070, &data, cri.wait()).await.map_err(|e| failed(&e))?;
     check!(
         link.error.is_empty(),
@@ -212,6 +212,7 @@ async fn ports_are_forwarded(cx: &mut Cx) -> Verdict {
     );
     check!(of "portforward.reaches-localhost-only-listener"; !link.received.is_empty(), "an answer of the listener on 127.0.0.1", "none");
     check_eq!(link.received.len(), data.len(), "bytes that came back");
+    check!(link.received == data, "the bytes that were sent", "other bytes, as many");
     check!(of "portforward.half-close"; link.finished, "the end of the answer", "none");
     Ok(())
 }

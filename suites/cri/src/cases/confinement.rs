@@ -154,13 +154,7 @@ async fn pods_have_their_own_profile(cx: &mut Cx) -> Verdict {
     let answers =
         facts(&pod, &["seccomp"], |s| s.seccomp = Some(profile(ProfileType::Unconfined, ""))).await?;
     check_eq!(of "sandbox.seccomp.applies-not-to-containers"; answers.facts("seccomp")?["mode"], 0, "seccomp mode of an unconfined container");
-    let info = pod.try_status(true).await.must_succeed()?.info;
-    let pid = info
-        .values()
-        .filter_map(|v| serde_json::from_str::<Value>(v).ok())
-        .find_map(|v| v["pid"].as_i64())
-        .unwrap_or(0);
-    if pid > 0 {
+    if let Some(pid) = pod_pid_of(&pod).await? {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let mode = status
             .lines()

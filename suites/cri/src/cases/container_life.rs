@@ -28,11 +28,15 @@ async fn create_makes_and_starts_nothing(cx: &mut Cx) -> Verdict {
     let dir = host_dir(&cri, "marker")?;
     let pod = cri.run_pod().await?;
     let marker = script().act("marker", json!({"path": "/m/ran"}));
+    let mine = || v1::ContainerFilter { pod_sandbox_id: pod.id.clone(), ..Default::default() };
+    check_eq!(of "container.create.listed"; list(&cri, Some(mine())).await?.len(), 0, "containers of a new pod");
     let container =
         pod.container().mount(&dir, "/m", |_| ()).script(&marker).try_create().await?.must_succeed()?;
     check!(of "container.create.returns-id"; !container.id.is_empty(), "an id", "none");
     check_eq!(container.status().await?.state(), v1::ContainerState::ContainerCreated, "state");
     check!(of "container.create.listed"; container.listed().await?.is_some(), "the container is listed", "it is not");
+    check_eq!(of "container.create.listed"; list(&cri, Some(mine())).await?.len(), 1,
+        "containers of the pod, asked as before the creation");
     check!(!std::path::Path::new(&format!("{dir}/ran")).exists(), "nothing has run", "the command has");
     Ok(())
 }
@@ -339,7 +343,10 @@ async fn list_filters_select(cx: &mut Cx) -> Verdict {
 async fn list_matches_status(cx: &mut Cx) -> Verdict {
     let cri = cx.cri()?;
     let pod = cri.run_pod().await?;
-    let container = pod.container().start().await?;
+    let noted = pod.container().with(|c| {
+        c.annotations.insert("plimsoll.test/note".into(), "kept".into());
+    });
+    let container = noted.start().await?;
     let (status, listed) = (container.status().await?, container.listed().await?.unwrap_or_default());
     check!(listed.id == status.id && listed.pod_sandbox_id == pod.id, "the ids of the status", "others");
     check!(
@@ -348,6 +355,15 @@ async fn list_matches_status(cx: &mut Cx) -> Verdict {
         "others"
     );
     check!(listed.image_ref == status.image_ref, "the image_ref of the status", "another one");
+    check!(
+        listed.labels == status.labels && listed.annotations == status.annotations,
+        "labels and annotations of the status",
+        "{:?} and {:?}",
+        listed.labels,
+        listed.annotations
+    );
+    // Which of its names stands there is the endpoint's choice.
+    check!(listed.image.is_some_and(|i| !i.image.is_empty()), "the image", "none");
     check_eq!(of "container.list.created-at-ns"; listed.created_at, status.created_at, "created_at in the list");
     check!(of "container.list.created-at-ns"; listed.created_at > 1_500_000_000_000_000_000, "nanoseconds since 1970", "another unit");
     if !listed.image_id.is_empty() {

@@ -320,6 +320,8 @@ fn memory(bytes: i64) -> v1::LinuxContainerResources {
 async fn updates_take_effect(cx: &mut Cx) -> Verdict {
     let cri = cx.cri()?;
     let container = cri.run_pod().await?.container().start().await?;
+    // Asked before, too: what is told afterwards must not be what was remembered.
+    container.status().await?;
     let wanted = v1::LinuxContainerResources {
         cpu_shares: 256,
         cpu_quota: 30_000,

@@ -75,6 +75,10 @@ async fn device_permissions(cx: &mut Cx) -> Verdict {
     let answers = container.ask(&block).await?;
     let unusable = answers.first("mknod")?.errno() != 0 || answers.first("open")?.errno() != 0;
     check!(of "container.device.not-given-denied"; unusable, "a block device that was not given cannot be used", "it can");
+    let plain = cri.run_pod().await?.container().start().await?;
+    let extra = script().ask_with("open", json!({"path": "/dev/kmsg", "flags": ["r"]}));
+    check_eq!(of "container.device.not-given-denied"; step(&plain, &extra, "open").await?.map(|_| ()), Err(2),
+        "opening a device of the host that was not given");
     for (major, minor) in host_disks()?.into_iter().take(3) {
         let disk = script()
             .act("mknod", json!({"path": "/tmp/host-disk", "type": "block", "major": major, "minor": minor}))

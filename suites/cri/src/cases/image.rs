@@ -87,6 +87,8 @@ async fn images_are_found_by_every_name(cx: &mut Cx) -> Verdict {
     let reference = cri.publish("named", "latest", &set)?;
     let bare = reference.trim_end_matches(":latest").to_owned();
     let id = cri.try_pull(&bare).await.must_succeed().map_err(|s| s.of("image.pull.no-tag-latest"))?;
+    let tags = cri.image_status(&bare).await.must_succeed()?.unwrap_or_default().repo_tags;
+    check!(of "image.pull.no-tag-latest"; tags.contains(&reference), "the tag latest", "{} tags, not that one", tags.len());
     let by_digest = format!("{bare}@{}", set.root().digest);
     for (name, id_of) in [
         (&reference, "image.status.by-tag-digest"),
@@ -132,6 +134,9 @@ async fn tags_share_one_image(cx: &mut Cx) -> Verdict {
     check!(of "image.id-same-across-registries"; ids.windows(2).all(|w| w[0] == w[1]), "one id", "several");
     let mine: Vec<_> = list(&cri, "").await?.into_iter().filter(|i| i.id == ids[0]).collect();
     check_eq!(mine.len(), 1, "entries of the image");
+    let all = list(&cri, "").await?;
+    let ids: std::collections::BTreeSet<_> = all.iter().map(|i| i.id.as_str()).collect();
+    check_eq!(ids.len(), all.len(), "number of different images in the list");
     check_eq!(mine[0].repo_tags.len(), 3, "tags of the entry");
     Ok(())
 }

@@ -18,18 +18,19 @@ fn spec(image: &str) -> Option<v1::ImageSpec> {
 
 /// Whether the endpoint mounts images: it does so, or says why not in its own words.
 pub async fn supported(cri: &Cri, pod: &Pod) -> Result<bool, Stop> {
-    let image = cri.plain().await?.id;
-    let made = pod.container().mount("", "/volume", |m| {
-        m.image = spec(&image);
-        m.readonly = true;
-    });
-    match made.try_create().await? {
-        Err(_) => Ok(false),
-        Ok(container) => {
+    let image = cri.plain().await?;
+    // Either way of naming it will do: whether both work is a requirement of its own.
+    for name in [&image.reference, &image.id] {
+        let made = pod.container().mount("", "/volume", |m| {
+            m.image = spec(name);
+            m.readonly = true;
+        });
+        if let Ok(container) = made.try_create().await? {
             container.remove().await.setup()?;
-            Ok(true)
+            return Ok(true);
         }
     }
+    Ok(false)
 }
 
 async fn needed(cri: &Cri) -> Result<Pod, Stop> {

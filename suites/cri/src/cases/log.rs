@@ -119,7 +119,7 @@ async fn bytes_are_kept(cx: &mut Cx) -> Verdict {
 }
 
 /// The log is at the log directory and path, also in a sub directory, and there when the start returns.
-#[case(covers = ["log.path.location", "log.path.subdir", "log.file.created-at-create-or-start", "log.file.permissions", "container.status.log-path"])]
+#[case(covers = ["log.path.location", "log.path.subdir", "log.file.created-at-create-or-start", "log.file.permissions", "container.status.log-path", "sandbox.log-directory.created-or-exists"])]
 async fn files_are_where_they_belong(cx: &mut Cx) -> Verdict {
     use std::os::unix::fs::PermissionsExt as _;
     let cri = cx.cri()?;
@@ -148,14 +148,18 @@ async fn without_a_file_the_container_runs(cx: &mut Cx) -> Verdict {
     let cri = cx.cri()?;
     let pod = cri.run_pod().await?;
     let big = script().act("flood", json!({"bytes": 2_000_000})).exit(5);
-    let container = pod.container().with(|c| c.log_path.clear()).script(&big).run().await?;
+    let container = pod.container().with(|c| c.log_path.clear()).script(&big).try_create().await?;
+    let container = container.must_succeed()?;
+    container.start().await.must_succeed()?;
+    container.exited().await?;
     check_eq!(container.status().await?.exit_code, 5, "exit code");
     check_eq!(
         std::fs::read_dir(pod.log_directory()).map_or(0, Iterator::count),
         0,
         "files in the log directory"
     );
-    let bare = cri.pod().host_network().with(|c| c.log_directory.clear()).run().await?;
+    let bare = cri.pod().host_network().with(|c| c.log_directory.clear()).try_run().await.must_succeed();
+    let bare = bare.map_err(|s| s.of("log.path.no-log-directory"))?;
     let container =
         bare.container().script(&big).run().await.map_err(|s| s.of("log.path.no-log-directory"))?;
     check_eq!(of "log.path.no-log-directory"; container.status().await?.exit_code, 5, "exit code");

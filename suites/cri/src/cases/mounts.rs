@@ -57,6 +57,32 @@ async fn readonly_mounts(cx: &mut Cx) -> Verdict {
         .await?;
     check_eq!(write(&container, "/ro/x", "x").await?, Err(EROFS), "writing into the read-only mount");
     check_eq!(of "container.mount.ro-non-recursive"; write(&container, "/ro/sub/x", "x").await?, Ok(()), "writing into the mount below it");
+    submounts_stay_writable(&cri).await.map_err(|s| s.of("container.mount.ro-non-recursive"))?;
+    Ok(())
+}
+
+/// What is mounted below a source on the host comes along as it was: the host's /dev has such mounts, and nothing has to
+/// be written to see whether one could.
+async fn submounts_stay_writable(cri: &Cri) -> Verdict {
+    let container = cri.run_pod().await?.container().mount("/dev", "/nodes", |m| m.readonly = true);
+    let container = container.start().await?;
+    let mounts = fact(&container, "mounts").await?["mounts"].as_array().cloned().unwrap_or_default();
+    let host = std::fs::read_to_string("/proc/self/mountinfo")?;
+    for line in host.lines() {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let (Some(place), Some(options)) = (fields.get(4), fields.get(5)) else { continue };
+        let Some(below) = place.strip_prefix("/dev/").filter(|_| options.split(',').any(|o| o == "rw"))
+        else {
+            continue;
+        };
+        let inside = mounts.iter().find(|m| m["mountpoint"] == format!("/nodes/{below}"));
+        let Some(options) = inside.and_then(|m| m["options"].as_array()) else { continue };
+        check!(
+            options.iter().all(|o| o != "ro"),
+            "a mount below a read-only one is as on the host",
+            "{below} is read-only"
+        );
+    }
     Ok(())
 }
 
@@ -364,7 +390,10 @@ async fn propagation_needs_a_shared_source(cx: &mut Cx) -> Verdict {
 }
 
 /// Recursive read-only needs read-only and private propagation, and covers mounts below.
-#[case(covers = ["container.mount.rro", "container.mount.rro-needs-readonly", "container.mount.rro-needs-private"])]
+#[case(covers = [
+    "container.mount.rro", "container.mount.rro-needs-readonly", "container.mount.rro-needs-private",
+    "container.mount.ro-non-recursive", "status.handler-feature-rro-truthful",
+])]
 async fn recursive_readonly_rules(cx: &mut Cx) -> Verdict {
     let cri = cx.cri()?;
     if !cri.handler_features().await?.is_some_and(|f| f.recursive_read_only_mounts) {
@@ -401,6 +430,9 @@ async fn recursive_readonly_rules(cx: &mut Cx) -> Verdict {
     }
     let plain = pod.container().mount(&dir, "/ro", |m| m.readonly = true).start().await?;
     check_eq!(write(&plain, "/ro/x", "x").await?, Err(EROFS), "writing into a plain read-only mount");
+    if host.is_some() {
+        check_eq!(of "container.mount.ro-non-recursive"; write(&plain, "/ro/sub/x", "x").await?, Ok(()), "writing into a mount below a plain read-only one");
+    }
     rro(false, 0).must_be_refused().await.map_err(|s| s.of("container.mount.rro-needs-readonly"))?;
     for propagation in [1, 2] {
         rro(true, propagation)

@@ -43,7 +43,8 @@ async fn hostname_is_set(cx: &mut Cx) -> Verdict {
 #[case(covers = ["sandbox.hostname.empty-only-hostnet", "sandbox.ns.network-node"])]
 async fn hostname_of_the_node(cx: &mut Cx) -> Verdict {
     let cri = cx.cri()?;
-    let container = cri.pod().host_network().run().await?.container().start().await?;
+    let pod = cri.pod().host_network().with(|c| c.hostname.clear()).try_run().await.must_succeed()?;
+    let container = pod.container().start().await?;
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname")?;
     check_eq!(fact(&container, "uname").await?["nodename"], host.trim(), "node name");
     let inside = namespace(&container, "net").await?;
@@ -246,7 +247,9 @@ async fn ports_without_a_host_port(cx: &mut Cx) -> Verdict {
     let cri = cx.cri()?;
     let pod = cri.pod().with(|c| c.port_mappings.push(port(8080, 0, "", v1::Protocol::Tcp))).run().await?;
     let before = listeners();
-    let zero = cri.pod().with(|c| c.port_mappings.push(port(8080, 0, "", v1::Protocol::Tcp))).run().await?;
+    // A second one with the same mapping claims nothing of the host that the first has.
+    let zero = cri.pod().with(|c| c.port_mappings.push(port(8080, 0, "", v1::Protocol::Tcp))).try_run().await;
+    let zero = zero.must_succeed().map_err(|s| s.of("sandbox.portmap.host-port-zero"))?;
     let reply = json!({"port": 8080, "accept": 100, "reply": cri.tag(), "timeout_ms": 60_000});
     let told = zero.container().script(&script().act("listen", reply)).start().await?;
     told.logs("ready").await?;
@@ -311,11 +314,10 @@ async fn host_ports_with_an_address(cx: &mut Cx) -> Verdict {
         .await
         .must_succeed()
         .map_err(|s| s.of("sandbox.portmap.same-port-other-ip"))?;
-    with("127.0.0.4", v1::Protocol::Udp)
-        .try_run()
-        .await
-        .must_succeed()
-        .map_err(|s| s.of("sandbox.portmap.udp"))?;
+    let udp = with("127.0.0.4", v1::Protocol::Udp).try_run().await.must_succeed();
+    echo(&udp.map_err(|s| s.of("sandbox.portmap.udp"))?, 8080).await?;
+    check!(of "sandbox.portmap.udp"; !answers(&format!("127.0.0.4:{host_port}")).await,
+        "a mapping of UDP opens no port of TCP", "it does");
     cx.record("sandbox.portmap.sctp", with("127.0.0.5", v1::Protocol::Sctp).try_run().await.is_ok());
     Ok(())
 }

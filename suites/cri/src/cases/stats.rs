@@ -115,6 +115,7 @@ async fn memory_follows_use(cx: &mut Cx) -> Verdict {
     };
     let more = used(&holder).await?.saturating_sub(used(&idle).await?);
     check!((50 << 20..90 << 20).contains(&more), "about 64 MiB more", "{} MiB", more >> 20);
+    follows(&idle, used(&idle).await?, cri.wait()).await?;
     // The kernel sums up anonymous memory now and then.
     wait_until("rss_bytes tells the 64 MiB that the container holds", cri.wait(), async || {
         match stats(&holder).await?.memory.and_then(|m| m.rss_bytes).map(|v| v.value >> 20) {
@@ -124,6 +125,29 @@ async fn memory_follows_use(cx: &mut Cx) -> Verdict {
     })
     .await
     .map_err(|s| s.of("stats.container.memory-rss"))
+}
+
+/// What a container's command takes is in its numbers while the command runs: they were asked for before, too.
+async fn follows(container: &Container, before: u64, limit: Duration) -> Verdict {
+    let hold = script().act("hold_memory", json!({"bytes": 64 << 20, "timeout_ms": 20_000}));
+    let held = std::pin::pin!(container.exec_script(&hold, 30));
+    let seen = wait_until("the working set grows by what the container takes", limit, async || {
+        let memory = stats(container).await?.memory.unwrap_or_default();
+        let more = memory.working_set_bytes.map_or(0, |v| v.value).saturating_sub(before);
+        if more >= 50 << 20 {
+            Ok(Poll::Ready(()))
+        } else {
+            Ok(Poll::NotYet(format!("{} MiB more", more >> 20)))
+        }
+    });
+    match futures_util::future::select(std::pin::pin!(seen), held).await {
+        // The command is given up: it ends with the container.
+        futures_util::future::Either::Left((seen, _)) => seen,
+        futures_util::future::Either::Right((answer, _)) => {
+            answer.setup()?;
+            Err(Stop::violation("the working set grows by what the container takes", "it did not in 20 s"))
+        }
+    }
 }
 
 /// Files that a container writes are counted on an existing file system.
@@ -160,7 +184,10 @@ async fn list(cri: &Cri, filter: Option<v1::ContainerStatsFilter>) -> Result<Vec
 async fn lists_select(cx: &mut Cx) -> Verdict {
     let cri = cx.cri()?;
     let (pod, other) = (cri.run_pod().await?, cri.pod().host_network().run().await?);
-    let (a, b) = (pod.container().start().await?, other.container().start().await?);
+    let marked = pod.container().with(|c| {
+        c.labels.insert("plimsoll.test/which".into(), cri.tag().into());
+    });
+    let (a, b) = (marked.start().await?, other.container().start().await?);
     let ended = pod.container().script(&script()).run().await?;
     let filter = |change: &dyn Fn(&mut v1::ContainerStatsFilter)| {
         let mut filter = v1::ContainerStatsFilter::default();
@@ -182,6 +209,13 @@ async fn lists_select(cx: &mut Cx) -> Verdict {
         }),
     );
     check!(of "stats.list.filter-labels"; tagged.await? == expected, "the case's containers", "others");
+    let marked = list(
+        &cri,
+        filter(&|f| {
+            f.label_selector.insert("plimsoll.test/which".into(), cri.tag().into());
+        }),
+    );
+    check!(of "stats.list.filter-labels"; marked.await? == [a.id.clone()], "the one container with that label", "others");
     let none = list(
         &cri,
         filter(&|f| {
@@ -265,6 +299,7 @@ async fn pod_stats_are_plausible(cx: &mut Cx) -> Verdict {
     cri.need_rpc("PodSandboxStats").await?;
     let pod = cri.run_pod().await?;
     let container = pod.container().start().await?;
+    container.ask(&script().act("burn_cpu", json!({"ms": 300}))).await?;
     let stats = pod_stats(&pod).await?;
     let attributes = stats.attributes.unwrap_or_default();
     check!(
@@ -278,6 +313,13 @@ async fn pod_stats_are_plausible(cx: &mut Cx) -> Verdict {
     let inside: Vec<_> =
         linux.containers.iter().filter_map(|c| c.attributes.as_ref()).map(|a| a.id.clone()).collect();
     check!(of "stats.pod.containers"; inside == [container.id.clone()], "the pod's container", "{} containers", inside.len());
+    let spent = |cpu: &Option<v1::CpuUsage>| Some(cpu.as_ref()?.usage_core_nano_seconds.as_ref()?.value);
+    let within: u64 = linux.containers.iter().filter_map(|c| spent(&c.cpu)).sum();
+    if let Some(all) = spent(&linux.cpu) {
+        // The pod is measured a moment before or after its containers.
+        check!(of "stats.pod.cpu-memory"; all.saturating_mul(10) >= within.saturating_mul(9),
+            "CPU time of the pod that covers its containers'", "{all} ns, and {within} ns of its containers");
+    }
     let memory = linux.memory.and_then(|m| m.usage_bytes).map_or(0, |v| v.value);
     check!(of "stats.pod.cpu-memory"; linux.cpu.is_some() && memory > 0, "CPU and memory of the pod", "none");
     let interface = linux.network.and_then(|n| n.default_interface).unwrap_or_default();
@@ -296,7 +338,9 @@ async fn pod_lists_select(cx: &mut Cx) -> Verdict {
     let cri = cx.cri()?;
     cri.need_rpc("ListPodSandboxStats").await?;
     let (pod, stopped) = (cri.run_pod().await?, cri.run_pod().await?);
+    let other = cri.pod().host_network().run().await?;
     pod.container().start().await?;
+    other.container().start().await?;
     stopped.stop().await.setup()?;
     let list = |filter| cri.client().list_pod_sandbox_stats(v1::ListPodSandboxStatsRequest { filter });
     list(None).await.must_succeed().map_err(|s| s.of("stats.pod.notready"))?;

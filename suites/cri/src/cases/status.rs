@@ -215,6 +215,14 @@ async fn runtime_config_tells_the_driver(cx: &mut Cx) -> Verdict {
             "the container's cgroup is below the parent",
             "{dir}"
         );
+        // A parent's name is taken by both drivers; only systemd puts a container into a scope.
+        check_eq!(
+            std::path::Path::new(&dir)
+                .iter()
+                .any(|part| std::path::Path::new(part).extension().is_some_and(|e| e == "scope")),
+            systemd,
+            "whether the container is in a scope"
+        );
     }
     let again = get().await?;
     check_eq!(of "runtimeconfig.static"; again.linux.map(|l| l.cgroup_driver), Some(linux.cgroup_driver),

@@ -182,6 +182,25 @@ async fn calls_run_in_parallel(cx: &mut Cx) -> Verdict {
         let status = answer.must_succeed()?.status.unwrap_or_default();
         check!(status.id == id, "each answer belongs to its question", "the status of another container");
     }
+    let running = pod.container().start().await?;
+    let slow = script().act("sleep", json!({"ms": 10_000}));
+    let quick = async {
+        // The long call is on its way when this one is made.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        running.try_status(false).await.must_succeed()
+    };
+    let long = std::pin::pin!(running.exec_script(&slow, 30));
+    match futures_util::future::select(long, std::pin::pin!(quick)).await {
+        // The long call is given up: the container ends it.
+        futures_util::future::Either::Right((answer, _)) => answer.map(|_| ())?,
+        futures_util::future::Either::Left((answer, _)) => {
+            answer.must_succeed()?;
+            return Err(Stop::violation(
+                "a status is answered while a command of ten seconds runs",
+                "it is not answered before the command has ended",
+            ));
+        }
+    }
     Ok(())
 }
 

@@ -152,7 +152,11 @@ async fn supplemental_groups(cx: &mut Cx) -> Verdict {
     check!(of "security.groups.merge-default"; found.contains(&2001) && found.contains(&2002), "the groups of the image", "{found:?}");
     cx.record("security.primary-in-groups", found.contains(&1234));
     let container = pod.container().security(|s| s.run_as_user = int(1234)).start().await?;
-    if let Some(user) = container.status().await?.user.and_then(|u| u.linux) {
+    let told = container.status().await?.user.and_then(|u| u.linux);
+    // Endpoints that declare the groups policy tell the user; older ones need not.
+    let must = cri.features().await?.supplemental_groups_policy;
+    check!(of "container.status.user"; told.is_some() || !must, "the user in the status", "none");
+    if let Some(user) = told {
         check!(of "security.groups.primary-included"; user.supplemental_groups.contains(&user.gid), "the primary group among the supplementary ones", "{:?}", user.supplemental_groups);
         check!(of "container.status.user"; user.uid == 1234 && user.gid == 1234, "the ids of the process", "{}:{}", user.uid, user.gid);
     }
@@ -160,7 +164,7 @@ async fn supplemental_groups(cx: &mut Cx) -> Verdict {
 }
 
 /// With the strict policy only the groups of the request are there.
-#[case(covers = ["security.groups.strict"])]
+#[case(covers = ["security.groups.strict", "status.features-suppgroups-truthful"])]
 async fn strict_groups(cx: &mut Cx) -> Verdict {
     let cri = cx.cri()?;
     if !cri.features().await?.supplemental_groups_policy {
@@ -198,13 +202,7 @@ async fn pod_users(cx: &mut Cx) -> Verdict {
         s.readonly_rootfs = true;
     });
     let pod = pod.try_run().await.must_succeed().map_err(|s| s.of("sandbox.run-as-user"))?;
-    let info = pod.try_status(true).await.must_succeed()?.info;
-    let pid = info
-        .values()
-        .filter_map(|v| serde_json::from_str::<Value>(v).ok())
-        .find_map(|v| v["pid"].as_i64())
-        .unwrap_or(0);
-    if pid > 0 {
+    if let Some(pid) = pod_pid_of(&pod).await? {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let uid = status
             .lines()
