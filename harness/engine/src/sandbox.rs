@@ -7,6 +7,7 @@ use plimsoll_kit::host::{self, Hierarchy};
 use plimsoll_kit::job::{CgroupLayout, Job, Target};
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Enters the surroundings. Must be called before any thread is started: mount namespaces are per thread.
@@ -23,8 +24,25 @@ pub fn enter(job: &Job) -> io::Result<()> {
         show_cgroups(target.cgroups)?;
         let options = format!("size={},mode=0755", job.limits.work_bytes);
         mount(Some("plimsoll"), &job.dir, Some("tmpfs"), MsFlags::empty(), Some(options.as_str()))?;
+        cover_null(&job.dir);
     }
     Ok(())
+}
+
+/// Puts a null device of the attempt's own over the host's. Runtimes bind it into containers whose user namespace forbids
+/// new nodes, and hand it on as a standard stream: what is done to its owner and mode there must not reach the host.
+/// Where nodes cannot be made the host's stays in use.
+fn cover_null(dir: &Path) {
+    use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+    let own = dir.join(".null");
+    let mode = Mode::from_bits_truncate(0o666);
+    if mknod(&own, SFlag::S_IFCHR, mode, makedev(1, 3)).is_ok()
+        // Whatever the umask is.
+        && fs::set_permissions(&own, fs::Permissions::from_mode(mode.bits())).is_ok()
+    {
+        let none = None::<&str>;
+        let _ = mount(Some(&own), "/dev/null", none, MsFlags::MS_BIND, none);
+    }
 }
 
 /// Enters the surroundings of a server that a run starts: its cgroup, and a mount namespace where mounts of the host
