@@ -96,8 +96,11 @@ impl Daemon {
         }
     }
 
-    /// Ends that were recorded while nobody listened.
+    /// Ends that came while nobody listened: recorded ones of containers, and that of the sandbox process.
     fn catch_up(&self, pod: &Arc<Pod>) {
+        if !super::container::alive(pod.pause()) {
+            self.sandbox_died(pod);
+        }
         for container in self.containers_of(&pod.id) {
             if container.state() != State::Exited
                 && let Some(exit) = read_exit(&container)
