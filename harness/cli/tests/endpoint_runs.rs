@@ -130,6 +130,9 @@ fn an_interrupt_cleans_up_and_writes_the_footer() {
     let run = read(&place);
     assert!(run.footer.is_some() && !run.is_complete());
     assert!(run.records.iter().any(|r| r.outcome.kind() == OutcomeKind::NotRun));
+    // Workers that the interrupt cut off, however early, have no verdict; they are no trouble.
+    let trouble = run.records.iter().filter(|r| r.outcome.kind() == OutcomeKind::Error).count();
+    assert_eq!(trouble, 0, "cases that were cut off count as errors");
     assert_nothing_left(&place, &run.header.run_id);
 }
 
