@@ -234,8 +234,9 @@ struct HostMounts {
     base: String,
 }
 
-async fn mount_on_host(arguments: &[&str]) -> Verdict {
-    let output = tokio::process::Command::new("mount").args(arguments).output().await?;
+/// Not by an asynchronous command: the worker reaps every child that it does not know, between two polls.
+fn mount_on_host(arguments: &[&str]) -> Verdict {
+    let output = std::process::Command::new("mount").args(arguments).output()?;
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     if output.status.success() { Ok(()) } else { Err(Stop::setup(format!("mount {arguments:?}: {text}"))) }
 }
@@ -245,8 +246,8 @@ impl HostMounts {
     async fn new(cx: &Cx, cri: &Cri, name: &str, kind: &str) -> Result<Self, Stop> {
         let base = host_dir(cri, name)?;
         let own = Self { base: base.clone() };
-        mount_on_host(&["-t", "tmpfs", "tmpfs", &base]).await?;
-        mount_on_host(&[&format!("--make-{kind}"), &base]).await?;
+        mount_on_host(&["-t", "tmpfs", "tmpfs", &base])?;
+        mount_on_host(&[&format!("--make-{kind}"), &base])?;
         std::fs::create_dir_all(format!("{base}/p"))?;
         std::fs::write(format!("{base}/p/seen"), "")?;
         let pod = cri.pod().host_network().run().await?;
@@ -269,10 +270,10 @@ impl HostMounts {
     }
 
     /// Mounts a file system below the directory, with a file `mark` in it.
-    async fn below(&self, name: &str) -> Verdict {
+    fn below(&self, name: &str) -> Verdict {
         let point = format!("{}/{name}", self.dir());
         std::fs::create_dir_all(&point)?;
-        mount_on_host(&["-t", "tmpfs", "tmpfs", &point]).await?;
+        mount_on_host(&["-t", "tmpfs", "tmpfs", &point])?;
         std::fs::write(format!("{point}/mark"), "mounted on the host")?;
         Ok(())
     }
@@ -331,7 +332,7 @@ async fn host_to_container_propagation(cx: &mut Cx) -> Verdict {
     let container = container.mount(&host.dir(), "/p", |m| m.propagation = mode).try_create().await?;
     let container = container.must_succeed()?;
     container.start().await.must_succeed()?;
-    host.below("later").await?;
+    host.below("later")?;
     let seen = read(&container, "/p/later/mark").await?;
     check_eq!(seen.as_deref(), Ok("mounted on the host"), "a file of a mount that the host made later");
     mount_inside(&container).await?;
@@ -404,7 +405,7 @@ async fn recursive_readonly_rules(cx: &mut Cx) -> Verdict {
     }
     let host = match HostMounts::new(cx, &cri, "rro", "private").await {
         Ok(host) => {
-            host.below("sub").await?;
+            host.below("sub")?;
             Some(host)
         }
         // What is below the mount cannot be shown then; the rules can.

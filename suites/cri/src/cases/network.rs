@@ -85,14 +85,13 @@ async fn addresses_are_given_back(cx: &mut Cx) -> Verdict {
     let ip = pod.ip().await?;
     let routes = || std::fs::read_to_string("/proc/net/fib_trie").unwrap_or_default().contains(&ip);
     let routed = routes()
-        || tokio::process::Command::new("ip")
+        || std::process::Command::new("ip")
             .args(["route", "get", &ip])
             .output()
-            .await
             .is_ok_and(|o| String::from_utf8_lossy(&o.stdout).contains("veth"));
     pod.stop().await.setup()?;
     if routed {
-        let after = tokio::process::Command::new("ip").args(["route", "get", &ip]).output().await;
+        let after = std::process::Command::new("ip").args(["route", "get", &ip]).output();
         let still = after.is_ok_and(|o| String::from_utf8_lossy(&o.stdout).contains("veth"));
         check!(!still, "no route to the stopped pod", "one stays");
     }

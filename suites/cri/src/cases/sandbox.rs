@@ -340,7 +340,7 @@ async fn kill_pause(pod: &Pod) -> Verdict {
             reason: "the verbose status names no sandbox process".into(),
         });
     };
-    let killed = tokio::process::Command::new("kill").args(["-9", &pid.to_string()]).status().await?;
+    let killed = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status()?;
     if killed.success() { Ok(()) } else { Err(Stop::setup("the sandbox process cannot be killed")) }
 }
 
